@@ -1,0 +1,74 @@
+"""The policy: every value that a company may choose, with the defaults of the definitions, and its version."""
+
+import hashlib
+from typing import Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Policy(BaseModel):
+    """Values marked *policy* in the definitions. Changing any of them changes `policy_version`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field("default", pattern=r"^[a-z0-9_.-]{1,40}$", description="Name that precedes the version.")
+    reporting_timezone: str = Field("UTC", description="IANA zone in which an instant becomes a day.")
+    reporting_currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="Currency that all others convert to.")
+    account_level: Literal["account", "parent"] = Field(
+        "account", description="Whether KPIs are classified per account or per parent account."
+    )
+    pause_max_days: int = Field(90, ge=0, description="Days that a pause keeps the logo.")
+    dunning_grace_days: int = Field(30, ge=0, description="Days past due before unpaid MRR is churn.")
+    renewal_grace_days: int = Field(30, ge=0, description="Days after a term's end before no decision is churn.")
+    swap_gap_days: int = Field(3, ge=0, description="Longest gap between cancel and new start that is bridged.")
+    reactivation_window_days: int | None = Field(
+        None, ge=1, description="Days after which a returning account counts as new; never where absent."
+    )
+    small_n: int = Field(30, ge=1, description="Below this denominator a rate is marked `small_n`.")
+    close_day: int = Field(8, ge=1, le=28, description="Day of the next month on which a month closes.")
+    vip_arr_share_percent: int = Field(50, ge=0, le=100, description="Share of ARR that the vip accounts make.")
+    vip_arr_minor: int | None = Field(None, ge=0, description="ARR in minor units from which an account is vip.")
+    expansion_potential_from: int = Field(70, ge=0, le=100, description="Expansion potential that makes `potential`.")
+    tenure_bands_months: tuple[int, ...] = Field(
+        (3, 12, 24, 36), description="Months of tenure at which the next tenure band begins."
+    )
+    involuntary_reasons: tuple[str, ...] = Field(
+        ("payment_failed", "payment_disputed", "no_card", "fraud", "tax_failure", "gateway_failure"),
+        description="Churn reasons that mean involuntary churn.",
+    )
+    voluntary_reasons: tuple[str, ...] = Field(
+        (
+            "requested",
+            "non_renewal",
+            "downgrade_to_free",
+            "refund",
+            "price",
+            "competitor",
+            "missing_feature",
+            "low_usage",
+            "closed_business",
+            "poor_support",
+            "pause",
+            "temporarily_free",
+        ),
+        description="Churn reasons that mean voluntary churn; every other reason is `unknown`.",
+    )
+
+    @field_validator("reporting_timezone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value!r} is no IANA time zone, for example Europe/Madrid or America/Costa_Rica")
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The reporting time zone."""
+        return ZoneInfo(self.reporting_timezone)
+
+    @property
+    def version(self) -> str:
+        """Name and content hash: two policies with one value apart never share a version."""
+        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return f"{self.name}-{digest[:10]}"
