@@ -1,0 +1,301 @@
+"""The configuration folder: `sources.yaml` says what to read, `policy.yaml` what to count. Errors say what to write."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import available_timezones
+
+import polars as pl
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipelines.sources.periods import canonical_columns
+from schemas.policy import Policy
+from schemas.sources import CONTRACTS
+
+EMBEDDED = Path(__file__).parent / "sample"
+"""The configuration that holds where none is given: the sample company."""
+
+Scalar = str | int | float | bool | date | datetime
+
+
+_Content = TypeVar("_Content", bound=BaseModel)
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message names the file, the key and what to write."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Like(_Model):
+    """A header that is found by a regular expression; more than one match is an error."""
+
+    like: str
+
+    @field_validator("like")
+    @classmethod
+    def _is_regex(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        return value
+
+
+class ColumnMapping(_Model):
+    """How one canonical column is made from a file. `docs/sources.md` explains every key."""
+
+    from_: str | Like | None = Field(None, alias="from")
+    const: Scalar | None = None
+    hash: tuple[str, ...] | None = Field(None, min_length=1)
+    extract: str | None = None
+    lower: bool = False
+    upper: bool = False
+    map: dict[str, Scalar | None] | None = None
+    default: Scalar | None = None
+    number: Literal["eu"] | None = None
+    money: Literal["major", "minor", "eu"] | None = None
+    currency: str | None = None
+    time: str | None = None
+    date: str | None = None
+    tz: str | None = None
+    minus_months: str | None = None
+    optional: bool = False
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _number_keys(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {str(k) if isinstance(k, int | float) and not isinstance(k, bool) else k: v for k, v in value.items()}
+
+    @field_validator("tz")
+    @classmethod
+    def _zone_exists(cls, value: str | None) -> str | None:
+        if value is not None and value not in available_timezones():
+            raise ValueError(f"{value!r} is no IANA time zone; write for example Europe/Madrid or America/Costa_Rica")
+        return value
+
+    @field_validator("extract")
+    @classmethod
+    def _has_group(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        try:
+            pl.Series([""]).str.extract(value, 1)
+            groups = re.compile(value).groups
+        except (pl.exceptions.ComputeError, re.error):
+            groups = 0
+        if not groups:
+            raise ValueError(r"must be a regular expression with a group for the part to keep, such as '(\d+)'")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> "ColumnMapping":
+        if (self.from_ is not None) + (self.hash is not None) + ("const" in self.model_fields_set) != 1:
+            raise ValueError("write exactly one of `from`, `const` and `hash`")
+        for key, needed in (("default", "map"), ("currency", "money")):
+            if key in self.model_fields_set and not getattr(self, needed):
+                raise ValueError(f"`{key}` needs `{needed}` beside it")
+        return self
+
+
+class Reading(_Model):
+    """How the cells of a text file are told apart."""
+
+    separator: str | None = Field(None, min_length=1, max_length=1)
+    encoding: str = "utf-8"
+    header_rows: int = Field(0, ge=0)
+    skip: int = Field(0, ge=0)
+    decimal_comma: bool = False
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError:
+            raise ValueError(f"{value!r} is no encoding; write for example utf-8, cp1252 or utf-16") from None
+        return value
+
+
+class TableMapping(_Model):
+    """The files of one canonical table, and how their columns become its columns."""
+
+    files: tuple[str, ...] = Field(min_length=1)
+    format: Literal["csv", "tsv", "parquet"] | None = None
+    read: Reading = Reading()
+    where: str | None = None
+    shape: Literal["changes", "periods"] = "changes"
+    snapshot: Literal["full", "append"] = "append"
+    columns: dict[str, ColumnMapping | None] = Field(default_factory=dict)
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _plain_header(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: {"from": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
+
+    @field_validator("where")
+    @classmethod
+    def _is_sql(cls, value: str | None) -> str | None:
+        try:
+            return value if value is None or pl.sql_expr(value) is not None else None
+        except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError):
+            raise ValueError("is no SQL condition; write for example: Status <> 'Test' AND Country = 'CR'") from None
+
+
+class FilesSource(_Model):
+    """Exports in a folder."""
+
+    kind: Literal["files"]
+    tables: dict[str, TableMapping] = Field(min_length=1)
+
+    @field_validator("tables")
+    @classmethod
+    def _fits_contracts(cls, tables: dict[str, TableMapping]) -> dict[str, TableMapping]:
+        problems = [problem for name, mapping in tables.items() for problem in _misfits(name, mapping)]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return tables
+
+
+class SampleSource(_Model):
+    """The sample company, made in memory."""
+
+    kind: Literal["sample"]
+    accounts: int = Field(2_000, ge=1)
+    seed: int = 7
+
+
+Source = Annotated[FilesSource | SampleSource, Field(discriminator="kind")]
+SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class SourcesConfig(_Model):
+    """Content of `sources.yaml`."""
+
+    sources: dict[SourceName, Source] = Field(min_length=1)
+    data_dir: Path | None = None
+    as_of: date | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs to know. Without `as_of` the caller takes yesterday in the reporting time zone."""
+
+    sources: SourcesConfig
+    policy: Policy
+    base_dir: Path
+    data_dir: Path
+    as_of: date | None
+
+
+def load_settings(config_dir: Path | None = None) -> Settings:
+    """The settings of a folder: the given one, else the one that `KPIS_CONFIG` names, else the sample company.
+
+    Raises `ConfigError` with every problem of the first file that has one.
+    """
+    named = config_dir or (Path(os.environ["KPIS_CONFIG"]) if os.environ.get("KPIS_CONFIG") else None)
+    folder = (named or EMBEDDED).expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder; make it and write a sources.yaml in it (docs/sources.md)")
+    sources = _load(folder / "sources.yaml", SourcesConfig)
+    policy_file = folder / "policy.yaml"
+    policy = _load(policy_file, Policy) if policy_file.exists() else Policy()
+    data_dir = folder / (sources.data_dir or "data") if named else Path("data").absolute()
+    return Settings(sources, policy, folder, data_dir, sources.as_of)
+
+
+def near(wanted: str, there: Iterable[str]) -> str:
+    """A hint at the name that was probably meant, or nothing."""
+    names = {name.strip().casefold(): name for name in reversed(list(there))}
+    found = difflib.get_close_matches(wanted.strip().casefold(), names, n=1)
+    return f"; did you mean {names[found[0]]!r}?" if found else ""
+
+
+def _misfits(table: str, mapping: TableMapping) -> Iterable[str]:
+    """What in a table's mapping cannot be, seen from its contract."""
+    if table not in CONTRACTS:
+        yield f"{table}: no such table{near(table, CONTRACTS)}; the tables are {', '.join(CONTRACTS)}"
+        return
+    if mapping.shape == "periods" and table != "subscription_changes":
+        yield f"{table}: `shape: periods` is for subscription_changes alone; leave it out"
+        return
+    columns = {spec.name: spec.dtype for spec in canonical_columns(CONTRACTS[table], mapping.shape)}
+    for name, column in mapping.columns.items():
+        at = f"{table}.columns.{name}"
+        if name not in columns:
+            yield f"{at}: no such column{near(name, columns)}; the columns are {', '.join(columns)}"
+        elif column is not None:
+            for keys, types in (
+                (("money",), (pl.Int64,)),
+                (("time", "tz", "minus_months"), (pl.Datetime, pl.Date)),
+                (("date",), (pl.Date,)),
+                (("hash",), (pl.String,)),
+                (("number",), (pl.Int64, pl.String)),
+            ):
+                for key in keys:
+                    if getattr(column, key) and columns[name].base_type() not in types:
+                        yield f"{at}: `{key}` does not fit a column of type {columns[name]}; leave it out"
+            if column.money in ("major", "eu") and not column.currency and "currency" not in columns:
+                yield f"{at}: `money: {column.money}` needs `currency`, a column or a code such as USD"
+
+
+def _load(file: Path, model: type[_Content]) -> _Content:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: not found; write it as docs/sources.md shows") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: is not UTF-8; save it with that encoding") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "cannot be read"
+        raise ConfigError(f"{file}{place}: is no YAML ({reason}); check indentation, colons and quotes") from None
+    try:
+        return model.model_validate({} if content is None else content)
+    except ValidationError as error:
+        problems = [_problem(found, content) for found in error.errors(include_url=False, include_context=False)]
+        raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems)) from None
+
+
+def _problem(error: Any, content: Any) -> str:
+    """One problem of pydantic's as `key.path: what to write`."""
+    path: list[Any] = []
+    here = content
+    *parents, last = error["loc"] or ("the file",)
+    for part in parents:
+        # pydantic puts the kind of a union among the keys; the file has no such key
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list | tuple) and isinstance(part, int)):
+            path.append(part)
+            here = here[part]
+    path += [last] if last != "[key]" else []
+    message = error["msg"].removeprefix("Value error, ")
+    match error["type"]:
+        case "extra_forbidden":
+            models = (*_Model.__subclasses__(), Policy)
+            keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
+            message = f"is no key here; take it out or correct it{near(str(last), sorted(keys))}"
+        case "union_tag_not_found" | "union_tag_invalid":
+            message = "write `kind: files` or `kind: sample`"
+        case "missing":
+            message = "is missing; write it"
+        case "string_type" if isinstance(error["input"], bool):
+            message = "YAML reads yes, no, on, off as true or false; put the word in quotes"
+    return f"{'.'.join(map(str, path))}: {message}"

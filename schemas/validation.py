@@ -1,0 +1,233 @@
+"""Which rows keep their contract: accepted, quarantined with the rule that refused each, or superseded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandera.polars as pa
+import polars as pl
+from pandera.errors import SchemaErrorReason
+
+from schemas.contract import Contract, column_specs, key_columns, polars_schema, table_name
+from schemas.currencies import EXPONENTS
+
+PROVENANCE = {"_source": pl.String(), "_file": pl.String(), "_row": pl.Int64()}
+"""Where a row came from; stands beside the contract's columns until the row is accepted or refused."""
+
+QUARANTINE: dict[str, pl.DataType] = {
+    "source": pl.String(),
+    "table": pl.String(),
+    "file": pl.String(),
+    "row": pl.Int64(),
+    "column": pl.String(),
+    "rule": pl.String(),
+    "advice": pl.String(),
+    "raw": pl.String(),
+}
+"""One row per refused row, rule and column. `raw` (the row as JSON) is restricted: it may hold personal data."""
+
+_CURRENCY_COLUMNS = ("currency", "reporting_currency")
+_STRUCTURAL = {
+    SchemaErrorReason.COLUMN_NOT_IN_SCHEMA: "is not a column of the contract: drop it",
+    SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME: "is missing",
+    SchemaErrorReason.WRONG_DATATYPE: "has another type throughout than the contract",
+}
+
+
+class SourceError(Exception):
+    """Stops one source; the others go on. The message says what is there and what to do, without raw values."""
+
+
+class SchemaDrift(SourceError):
+    """A frame whose columns or types are not those of its contract."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The fate of every row of one batch of a table.
+
+    `accepted` and `superseded` have the columns that came in, in the order they came; `quarantined` has the columns of
+    `QUARANTINE`. Rows that came from one row of a file share its fate.
+    """
+
+    accepted: pl.DataFrame
+    quarantined: pl.DataFrame
+    superseded: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A rule, the rows that break it (True) and what to do about them."""
+
+    rule: str
+    breaks: pl.Series
+    advice: str
+    column: str | None = None
+
+
+def with_provenance(frame: pl.DataFrame, source: str, file: str | None = None) -> pl.DataFrame:
+    """Adds the columns of `PROVENANCE`: source and file as given, rows numbered from 1."""
+    return frame.with_columns(
+        pl.lit(source, pl.String).alias("_source"),
+        pl.lit(file, pl.String).alias("_file"),
+        pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("_row"),
+    )
+
+
+def split(contract: type[Contract], frame: pl.DataFrame) -> Split:
+    """Splits rows by the rules of their contract, by ISO 4217 and by the uniqueness of the key.
+
+    `frame`: the contract's columns and those of `PROVENANCE`. Rows alike in key and content: the first is kept, the
+    others are superseded. Rows alike in key but not in content are all quarantined: nothing tells which one is right.
+    Raises `SchemaDrift` if columns or types are not the contract's. Definitions section 18, invariant 20.
+    """
+    mandatory = [spec.name for spec in column_specs(contract) if not spec.nullable]
+    rules = [*_broken_rules(contract, frame), *_unknown_currencies(frame)]
+    repeated, conflicting = duplicates(frame, key_columns(contract), mandatory)
+    return settle(table_name(contract), frame, [*rules, conflicting], repeated)
+
+
+def settle(table: str, frame: pl.DataFrame, refusals: Sequence[Refusal], superseded: pl.Series | None = None) -> Split:
+    """Splits the frame by refusals that were found on it; the rest is accepted, but for what is superseded."""
+    refused = none_of(frame)
+    for refusal in refusals:
+        refused |= refusal.breaks
+    if refused.any():
+        bad = frame.filter(refused).select(PROVENANCE.keys())
+        rows = frame.with_row_index("_at").join(bad, on=list(PROVENANCE), how="semi", nulls_equal=True)
+        refused = none_of(frame).scatter(rows["_at"], True)
+    repeated = none_of(frame) if superseded is None else superseded & ~refused
+    return Split(
+        accepted=frame.filter(~(refused | repeated)),
+        quarantined=quarantine(table, frame, refusals),
+        superseded=frame.filter(repeated),
+    )
+
+
+def quarantine(table: str, frame: pl.DataFrame, refusals: Sequence[Refusal]) -> pl.DataFrame:
+    """The columns of `QUARANTINE` for every row of the frame and rule that it breaks, in the order of rows.
+
+    `frame` has the columns of `PROVENANCE`; all others go into `raw`.
+    """
+    lines = [
+        frame.filter(refusal.breaks).select(
+            source="_source",
+            table=pl.lit(table),
+            file="_file",
+            row="_row",
+            column=pl.lit(refusal.column, pl.String),
+            rule=pl.lit(refusal.rule),
+            advice=pl.lit(refusal.advice),
+            raw=pl.struct(pl.exclude(list(PROVENANCE))).struct.json_encode(),
+        )
+        for refusal in refusals
+        if refusal.breaks.any()
+    ]
+    line = [column for column in QUARANTINE if column != "raw"]
+    found = pl.concat([pl.DataFrame(schema=QUARANTINE), *lines]).sort(pl.all())
+    return found.unique(line, keep="first", maintain_order=True)
+
+
+def conserved(rows_in: int, accepted: pl.DataFrame, quarantined: pl.DataFrame, superseded: pl.DataFrame) -> bool:
+    """Whether rows in = accepted + quarantined + superseded, counted in rows of the source.
+
+    A row of a file may give several canonical rows (a period gives two changes) and several lines of quarantine.
+    Definitions section 18, invariant 20.
+    """
+    refused = quarantined.select(_source="source", _file="file", _row="row")
+    return rows_in == sum(map(_source_rows, (accepted, refused, superseded)))
+
+
+def duplicates(frame: pl.DataFrame, key: Sequence[str], mandatory: Sequence[str]) -> tuple[pl.Series, Refusal]:
+    """The rows that repeat an earlier one of the same key and content, and the refusal of those that contradict.
+
+    `mandatory`: columns that must not be null; a row whose key lacks one is no duplicate of another.
+    """
+    repeated, conflicting = none_of(frame), none_of(frame)
+    keyed = frame.lazy().select(key).drop_nulls([column for column in key if column in mandatory])
+    twins = keyed.group_by(key).len().filter(pl.col("len") > 1).select(key).collect()
+    if twins.height:
+        content = pl.struct(pl.exclude("_at", *PROVENANCE))
+        rows = frame.with_row_index("_at").join(twins, on=list(key), how="semi", nulls_equal=True).sort("_at")
+        is_same = content.n_unique().over(key) == 1
+        repeats = rows.filter(is_same & (pl.int_range(pl.len()).over(key) > 0))
+        repeated.scatter(repeats["_at"], True)
+        conflicting.scatter(rows.filter(~is_same)["_at"], True)
+    names = ", ".join(key)
+    advice = f"rows of one {names} must not differ: keep the right one in the source, or map another key"
+    return repeated, Refusal("duplicate_key", conflicting, advice, key[0])
+
+
+def none_of(frame: pl.DataFrame) -> pl.Series:
+    """A mask of the frame's rows that marks none."""
+    return pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+
+
+def _broken_rules(contract: type[Contract], frame: pl.DataFrame) -> list[Refusal]:
+    """The contract's own rules, by Pandera: each error's `check_output` marks the rows that pass."""
+    rows = frame.drop(PROVENANCE)
+    try:
+        contract.validate(rows, lazy=True)
+    except pa.errors.SchemaErrors as found:
+        errors = found.schema_errors
+    else:
+        return []
+    drift = [_drift(contract, rows, error) for error in errors if error.reason_code in _STRUCTURAL]
+    if drift:
+        raise SchemaDrift(f"table {table_name(contract)}: {'; '.join(drift)}")
+    refusals = []
+    for error in errors:
+        if error.check_output is None:
+            raise SchemaDrift(f"table {table_name(contract)}: the rule {error.check} of the contract cannot be applied")
+        passes = error.check_output.to_series().fill_null(False)
+        rule, column, advice = _words(contract, error)
+        refusals.append(Refusal(rule, ~passes, advice, column))
+    return refusals
+
+
+def _drift(contract: type[Contract], rows: pl.DataFrame, error: Any) -> str:
+    expected = polars_schema(contract)
+    name = next((c for c in {**expected, **rows.schema} if f"'{c}'" in str(error).split("DataFrameSchema")[0]), "?")
+    types = f" ({expected[name]}, here {rows.schema[name]})" if name in expected and name in rows.schema else ""
+    return f"column {name!r} {_STRUCTURAL[error.reason_code]}{types}"
+
+
+def _words(contract: type[Contract], error: Any) -> tuple[str, str | None, str]:
+    """Rule, column and advice of a Pandera error, in words that a user of the source can act on."""
+    if isinstance(error.check, str):
+        column = str(error.schema.name)
+        return "missing_value", column, f"{column} must be filled in every row: correct the row or map another column"
+    rule, limits, column = error.check.name, error.check.statistics or {}, str(error.schema.name)
+    match rule:
+        case "isin":
+            allowed = ", ".join(map(str, limits["allowed_values"]))
+            return "not_allowed", column, f"{column} must be one of: {allowed}; translate other words with `map`"
+        case "in_range":
+            low, high = limits["min_value"], limits["max_value"]
+            return "out_of_range", column, f"{column} must be from {low:,} to {high:,}: correct the row in the source"
+        case "greater_than_or_equal_to":
+            return "out_of_range", column, f"{column} must be {limits['min_value']} or more: correct the row"
+        case "str_matches":
+            return "wrong_pattern", column, f"{column} must match {limits['pattern']}: correct the row or its mapping"
+        case _:
+            return rule, None, f"the contract asks that {error.check.description}: correct the row in the source"
+
+
+def _unknown_currencies(frame: pl.DataFrame) -> list[Refusal]:
+    """Codes that look like a currency but are none."""
+    return [
+        unknown_currency(column, frame[column].is_in(list(EXPONENTS)).not_() & frame[column].is_not_null())
+        for column in _CURRENCY_COLUMNS
+        if column in frame.columns
+    ]
+
+
+def unknown_currency(column: str, breaks: pl.Series) -> Refusal:
+    """The refusal of rows whose currency ISO 4217 does not know."""
+    advice = f"{column} must be an ISO 4217 code such as USD or EUR: correct the row or translate it with `map`"
+    return Refusal("unknown_currency", breaks, advice, column)
+
+
+def _source_rows(frame: pl.DataFrame) -> int:
+    rows = frame.lazy().group_by(PROVENANCE.keys()).len().select(pl.len())
+    return int(rows.collect(engine="streaming").item())

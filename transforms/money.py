@@ -1,0 +1,29 @@
+"""Exact money: integers in minor units, fractions rounded half-even once. Definitions section 0."""
+
+import polars as pl
+
+PERIODS_PER_YEAR = {"day": 365, "week": 52, "month": 12, "quarter": 4, "half_year": 2, "year": 1}
+"""Definitions section 0, annualise."""
+
+RATE_SCALE = 10**10
+"""Exchange rates are integers: reporting minor units per 10^10 native minor units."""
+
+
+def divide_half_even(numerator: pl.Expr, denominator: pl.Expr | int) -> pl.Expr:
+    """Quotient of two integers (denominator > 0), rounded half to even, exact at any size within 128 bits."""
+    top = numerator.cast(pl.Int128)
+    bottom = (pl.lit(denominator) if isinstance(denominator, int) else denominator).cast(pl.Int128)
+    floor = top // bottom
+    twice = (top - floor * bottom) * 2
+    up = (twice > bottom) | ((twice == bottom) & (floor % 2 != 0))
+    return (floor + up.cast(pl.Int128)).cast(pl.Int64)
+
+
+def periods_per_year(interval: pl.Expr) -> pl.Expr:
+    """Billing intervals in a year: day 365, week 52, month 12, quarter 4, half-year 2, year 1."""
+    return interval.replace_strict(PERIODS_PER_YEAR, return_dtype=pl.Int64)
+
+
+def convert(amount: pl.Expr, rate: pl.Expr) -> pl.Expr:
+    """Native minor units at an integer rate (see `RATE_SCALE`) in reporting minor units, rounded half-even."""
+    return divide_half_even(amount.cast(pl.Int128) * rate, RATE_SCALE)

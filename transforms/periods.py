@@ -1,0 +1,41 @@
+"""Days and periods. Definitions section 0: a period is half-open and lies in the reporting time zone."""
+
+from datetime import date, timedelta
+
+import polars as pl
+
+GRAINS = ("day", "week", "month", "quarter", "year")
+
+_EVERY = {"day": "1d", "week": "1w", "month": "1mo", "quarter": "1q", "year": "1y"}
+
+
+def local_day(instant: pl.Expr, timezone: str) -> pl.Expr:
+    """The day on which an instant falls in the reporting time zone."""
+    return instant.dt.convert_time_zone(timezone).dt.date()
+
+
+def period_start(day: pl.Expr, grain: str) -> pl.Expr:
+    """First day of the period (ISO week, calendar month, quarter, year) that holds the day."""
+    return day if grain == "day" else day.dt.truncate(_EVERY[grain])
+
+
+def next_period(start: pl.Expr, grain: str) -> pl.Expr:
+    """First day of the period after the one that begins on `start`."""
+    return start.dt.offset_by(_EVERY[grain])
+
+
+def calendar(first_day: date, as_of: date, grain: str) -> pl.DataFrame:
+    """One row per period that holds a day from `first_day` to `as_of`.
+
+    Columns: period_start, period_end (half-open: first day of the next period), is_complete (it ended by `as_of`).
+    """
+    if first_day > as_of:
+        raise ValueError(f"the first day {first_day} lies after as_of {as_of}")
+    days = pl.DataFrame({"day": pl.date_range(first_day, as_of, "1d", eager=True)})
+    return (
+        days.select(period_start=period_start(pl.col("day"), grain))
+        .unique()
+        .sort("period_start")
+        .with_columns(period_end=next_period(pl.col("period_start"), grain))
+        .with_columns(is_complete=pl.col("period_end") <= as_of + timedelta(days=1))
+    )

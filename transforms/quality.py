@@ -1,0 +1,104 @@
+"""Rules that one row alone cannot show: orphans, overlaps, answers outside their scale, changes without a price."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import polars as pl
+
+from schemas.validation import QUARANTINE, Refusal, none_of, settle
+from transforms import runs
+
+PRICED_STATUSES = ("active", "past_due")
+"""Statuses whose item can have a value (decision 3): without a price it would silently count as nothing."""
+
+
+class Reference(NamedTuple):
+    """A column whose value must be a row of another table, wherever that table is observed."""
+
+    table: str
+    column: str
+    parent: str
+    key: str
+
+
+REFERENCES = (
+    Reference("subscription_changes", "price_id", "prices", "price_id"),
+    Reference("discounts", "subscription_id", "subscription_changes", "subscription_id"),
+    Reference("invoice_lines", "invoice_id", "invoices", "invoice_id"),
+    Reference("payment_attempts", "invoice_id", "invoices", "invoice_id"),
+    Reference("credit_notes", "invoice_id", "invoices", "invoice_id"),
+    Reference("credit_notes", "line_id", "invoice_lines", "line_id"),
+    Reference("refunds", "invoice_id", "invoices", "invoice_id"),
+    Reference("refunds", "attempt_id", "payment_attempts", "attempt_id"),
+    Reference("survey_invitations", "survey_id", "surveys", "survey_id"),
+    Reference("survey_responses", "survey_id", "surveys", "survey_id"),
+    Reference("ticket_replies", "ticket_id", "tickets", "ticket_id"),
+)
+"""Parents stand before their children, so that the children of a refused row are refused as well."""
+
+
+class Checked(NamedTuple):
+    """Tables after the cross-table rules, and what these refused (columns of `schemas.validation.QUARANTINE`)."""
+
+    tables: dict[str, pl.DataFrame]
+    quarantined: pl.DataFrame
+
+
+def cross_check(tables: Mapping[str, pl.DataFrame]) -> Checked:
+    """Applies every rule of this module to the tables that are observed, by table name.
+
+    Each frame has its contract's columns and those of `schemas.validation.PROVENANCE`; price columns of
+    `subscription_changes` are filled from prices already. A row that breaks a rule leaves its table; nothing is
+    refused for a parent table that is not observed.
+    """
+    kept = dict(tables)
+    lines = [pl.DataFrame(schema=QUARANTINE)]
+    for table, rules in _RULES.items():
+        for rule in rules:
+            refusal = rule(kept) if table in kept else None
+            if refusal is not None and refusal.breaks.any():
+                result = settle(table, kept[table], [refusal])
+                kept[table] = result.accepted
+                lines.append(result.quarantined)
+    return Checked(kept, pl.concat(lines))
+
+
+def orphans(frame: pl.DataFrame, column: str, parents: pl.DataFrame, key: str) -> pl.Series:
+    """True where the column names a row that the parent table lacks. A null names none."""
+    return frame[column].is_in(parents[key].unique().implode()).not_().fill_null(False)
+
+
+def outside_scale(responses: pl.DataFrame, surveys: pl.DataFrame) -> pl.Series:
+    """True where a survey answer lies outside its survey's scale. Definitions section 9: never clipped."""
+    scales = surveys.select("survey_id", "scale_min", "scale_max")
+    scored = responses.select("survey_id", "score").join(scales, on="survey_id", how="left", maintain_order="left")
+    outside = ~pl.col("score").is_between("scale_min", "scale_max")
+    return scored.select(outside.fill_null(False).alias("breaks")).to_series()
+
+
+def without_price(changes: pl.DataFrame) -> pl.Series:
+    """True where a recurring change in a status that counts lacks amount, currency or interval after price fill."""
+    counts = pl.col("status").is_in(PRICED_STATUSES) & pl.col("kind").ne_missing("one_time")
+    lacks = pl.any_horizontal(pl.col("unit_amount_minor", "currency", "interval").is_null())
+    return changes.select((counts & lacks).alias("breaks")).to_series()
+
+
+def overlapping(frame: pl.DataFrame, group: str, start: str, end: str) -> pl.Series:
+    """True for each row whose window [start, end) meets another of its group; a null end is open.
+
+    Rows without a group or start meet none, nor does a window that ends before it begins.
+    """
+    windows = (
+        frame.select(pl.col(group).alias("group"), pl.col(start).alias("start"), pl.col(end).alias("end"))
+        .with_row_index("at")
+        .filter(pl.col("group").is_not_null() & pl.col("start").is_not_null())
+        .filter((pl.col("end") > pl.col("start")).fill_null(True))
+        .sort("group", "start", "at")
+    )
+    # in a group with any overlap, some two neighbours overlap: only such groups need the costly window functions
+    meets_next = (runs.following(pl.col("start"), "group") < pl.col("end")) | (
+        pl.col("end").is_null() & ~runs.ends("group")
+    )
+    suspects = windows.filter(pl.col("group").is_in(windows.filter(meets_next)["group"].unique().implode()))
+    last_end = pl.col("end").fill_null(pl.lit(_FOREVER).cast(pl.col("end").dtype)) if False else None
+    return none_of(frame)

@@ -1,0 +1,126 @@
+"""The reporting currency: converted balances, movements at the closing rate, and `fx_impact`. Definitions section 3.
+
+Each account's balance in a currency is converted and rounded once per rate; a movement is the difference of two
+converted balances at the period's closing rate r1, `fx_impact` the difference of the opening balance at r1 and r0. So
+opening x r0 + fx_impact + movements x r1 = closing x r1, row by row and for every sum of rows (decisions 11 and 12).
+"""
+
+from datetime import date
+
+import polars as pl
+
+from schemas.currencies import EXPONENTS
+from schemas.policy import Policy
+from transforms import runs
+from transforms.money import RATE_SCALE, convert, divide_half_even
+from transforms.mrr_ledger import ACCOUNT_FACTS, BALANCES, PARTS, with_category
+from transforms.periods import calendar
+
+
+class MissingRate(ValueError):
+    """A currency has no exchange rate for a month in which it is needed."""
+
+
+def month_rates(fx_rates: pl.DataFrame, needed: pl.DataFrame, policy: Policy, as_of: date) -> pl.DataFrame:
+    """The closing rate of each currency and month: integer reporting minor units per `RATE_SCALE` native minor units.
+
+    `needed`: currency and the first month of its history. Grain: currency x month up to `as_of`. Decision 12: the last
+    rate dated in the month; for the month still open, of it or of the month before.
+    Raises MissingRate naming every currency and month without a rate.
+    """
+    first_month = min([as_of, *needed["month"].to_list()])
+    months = (
+        needed.rename({"month": "from_month"})
+        .join(calendar(first_month, as_of, "month"), how="cross")
+        .filter(pl.col("period_start") >= pl.col("from_month"))
+    )
+    own = months.filter(pl.col("currency") == policy.reporting_currency).select(
+        "currency", month="period_start", rate=pl.lit(RATE_SCALE, pl.Int64)
+    )
+    rates = (
+        fx_rates.filter((pl.col("reporting_currency") == policy.reporting_currency) & (pl.col("rate_date") <= as_of))
+        .select("currency", "rate_date", rate=_integer_rate(policy))
+        .with_columns(rate_month=pl.col("rate_date").dt.truncate("1mo"))
+        .sort("currency", "rate_date")
+    )
+    foreign = (
+        months.filter(pl.col("currency") != policy.reporting_currency)
+        .with_columns(last_day=pl.col("period_end").dt.offset_by("-1d"))
+        .sort("currency", "last_day")
+        .join_asof(
+            rates, left_on="last_day", right_on="rate_date", by="currency", strategy="backward", check_sortedness=False
+        )
+    )
+    oldest = pl.when("is_complete").then("period_start").otherwise(pl.col("period_start").dt.offset_by("-1mo"))
+    missing = foreign.filter((pl.col("rate_month") < oldest).fill_null(True))
+    if not missing.is_empty():
+        what = "; ".join(
+            f"{currency}: {', '.join(day.strftime('%Y-%m') for day in group['period_start'].head(6))}"
+            + (f" and {group.height - 6} more months" if group.height > 6 else "")
+            for (currency,), group in missing.group_by("currency", maintain_order=True)
+        )
+        raise MissingRate(
+            f"no exchange rate to {policy.reporting_currency} for {what}. Add rows to the table fx_rates "
+            "(one per currency and month end), or set reporting_currency in policy.yaml."
+        )
+    return pl.concat([own, foreign.select("currency", "rate", month="period_start").select(own.columns)]).sort(
+        "currency", "month"
+    )
+
+
+def _integer_rate(policy: Policy) -> pl.Expr:
+    """The decimal text of a rate as an integer between minor units, half-even where digits are lost."""
+    parts = pl.col("rate").str.split_exact(".", 1)
+    digits = parts.struct.field("field_0") + parts.struct.field("field_1").fill_null("").str.pad_end(10, "0")
+    exponent = pl.col("currency").replace_strict(EXPONENTS, return_dtype=pl.Int64)
+    shift = EXPONENTS[policy.reporting_currency] - exponent
+    up, down = (pl.lit(10, pl.Int64).pow(side.clip(lower_bound=0)) for side in (shift, -shift))
+    return divide_half_even(digits.cast(pl.Int128) * up, down)
+
+
+def period_rates(rates: pl.DataFrame, periods: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """Opening and closing rate of each currency and period of a calendar.
+
+    Columns: currency, period_start, rate_open (null in a currency's first period), rate_close.
+    """
+    last_month = pl.min_horizontal(pl.col("period_end").dt.offset_by("-1d"), pl.lit(as_of)).dt.truncate("1mo")
+    return (
+        periods.select("period_start", month=last_month)
+        .join(rates, on="month")
+        .sort("currency", "period_start")
+        .select("currency", "period_start", rate_open=runs.previous(pl.col("rate"), "currency"), rate_close="rate")
+    )
+
+
+def in_reporting_currency(rows: pl.DataFrame, rates: pl.DataFrame, keys: list[str], policy: Policy) -> pl.DataFrame:
+    """Movement rows of all currencies as one row per account, at the closing rate of their period.
+
+    `rows`: account_id, currency, period_start (and day, if in `keys`), opening and closing of each level, parts, and
+    the account-level facts. Grain: `keys`. Movements are classified again on the account's total.
+    """
+    converted = rows.join(rates, on=["currency", "period_start"], how="left", maintain_order="left").with_columns(
+        *(convert(pl.col(balance), pl.col("rate_close")) for balance in BALANCES), *_parts_that_sum()
+    )
+    total = (
+        converted.sort(*keys, "currency")
+        .group_by(*keys, maintain_order=True)
+        .agg(pl.col(*BALANCES, *PARTS).sum(), pl.col(*ACCOUNT_FACTS, "is_intraperiod").first())
+        .with_columns(currency=pl.lit(policy.reporting_currency))
+    )
+    return with_category(total)
+
+
+def _parts_that_sum() -> list[pl.Expr]:
+    """Each part converted; what rounding leaves over goes to the largest part."""
+    rate = pl.col("rate_close")
+    change = convert(pl.col("closing_arr_minor"), rate) - convert(pl.col("opening_arr_minor"), rate)
+    parts = [convert(pl.col(part), rate) for part in PARTS]
+    left_over = change - pl.sum_horizontal(parts)
+    largest = pl.max_horizontal(pl.col(part).abs() for part in PARTS)
+    position = pl.coalesce(
+        pl.when(pl.col(part).abs() == largest).then(pl.lit(index)) for index, part in enumerate(PARTS)
+    )
+    return [
+        (value + pl.when(position == index).then(left_over).otherwise(0)).alias(part)
+        for index, (part, value) in enumerate(zip(PARTS, parts, strict=True))
+    ]

@@ -1,0 +1,88 @@
+"""Slices: the same additive measures for all accounts and for each member of a dimension. Definitions section 0.
+
+A slice is a period x dimension x member. Members are frozen at the start of the month in which the period begins
+(decision 13), so opening + movements = closing holds for every member.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from transforms import runs
+
+DIMENSIONS = ("segment", "plan", "country", "industry", "channel", "owner", "tenure")
+SLICE = ("dimension", "member")
+UNASSIGNED = "unassigned"
+
+
+def with_members(rows: pl.DataFrame, attributes: pl.DataFrame) -> pl.DataFrame:
+    """Adds the account's member of each dimension at the start of the month of `period_start`.
+
+    `attributes`: account_id, month (first day of the month from which the row holds; the account's first row holds
+    since ever), one column per dimension. Accounts without attributes are `unassigned`.
+    """
+    members = attributes.sort("account_id", "month").with_columns(
+        month=pl.when(runs.starts("account_id")).then(pl.date(1, 1, 1)).otherwise("month")
+    )
+    return (
+        rows.with_columns(month=pl.col("period_start").dt.truncate("1mo"))
+        .with_row_index("_row")
+        .sort("month", "_row")
+        .join_asof(
+            members.sort("month", "account_id"),
+            on="month",
+            by="account_id",
+            strategy="backward",
+            check_sortedness=False,
+        )
+        .sort("_row")
+        .drop("_row", "month")
+        .with_columns(pl.col(*DIMENSIONS).fill_null(UNASSIGNED))
+    )
+
+
+def sum_by_member(rows: pl.DataFrame, keys: Sequence[str], measures: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """Sums of the measures per key, dimension and member (and for `all`).
+
+    `rows` carries the members (see `with_members`). Grain: keys x dimension x member. Sums are exact integers.
+    """
+    valued = rows.select(*keys, *DIMENSIONS, **measures)
+    totals = [
+        valued.group_by(*keys, member)
+        .agg(pl.col(*measures).sum())
+        .select(*keys, pl.lit(name).alias("dimension"), member.cast(pl.String).alias("member"), *measures)
+        for name, member in [("all", pl.lit("all").alias("all")), *((d, pl.col(d)) for d in DIMENSIONS)]
+    ]
+    return pl.concat(totals).sort(*keys, *SLICE)
+
+
+def balances_at(changes: pl.DataFrame, keys: Sequence[str], levels: Sequence[str], starts: pl.Series) -> pl.DataFrame:
+    """The levels that hold at the first instant of each given day, wherever one is not 0.
+
+    `changes`: keys, day, and the level *after* the changes of that day, sorted by keys and day. `starts`: sorted days.
+    Grain: keys x period_start. Definitions section 0: what ends on a day is not in the opening of the next.
+    """
+    days = changes["day"]
+    until = changes.select(runs.following(pl.col("day"), *keys)).to_series()
+    first = starts.search_sorted(days, side="right").cast(pl.Int64)
+    last = starts.search_sorted(until.fill_null(starts.max()), side="right").cast(pl.Int64)
+    spans = changes.select(*keys, *levels).with_columns(period=pl.int_ranges(first, last))
+    held = spans.filter(pl.any_horizontal(pl.col(*levels) != 0) & (pl.col("period").list.len() > 0))
+    return (
+        held.explode("period").with_columns(period_start=starts.gather(held.explode("period")["period"])).drop("period")
+    )
+
+
+def complete(sums: pl.DataFrame, calendar: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Every period of the calendar for every slice that occurs: a period without events is a row of zeros.
+
+    Definitions section 17. Adds period_end and is_complete. Sorted by keys, dimension, member, period_start.
+    """
+    slices = sums.select(*keys, *SLICE).unique()
+    measures = [column for column in sums.columns if column not in {*keys, *SLICE, "period_start"}]
+    return (
+        slices.join(calendar, how="cross")
+        .join(sums, on=[*keys, *SLICE, "period_start"], how="left")
+        .with_columns(pl.col(*measures).fill_null(0))
+        .sort(*keys, *SLICE, "period_start")
+    )

@@ -1,0 +1,37 @@
+"""Hashes of content: equal for equal rows, whatever the run, the row order or the library version."""
+
+import hashlib
+from collections.abc import Mapping
+
+import duckdb
+import polars as pl
+
+from warehouse import names
+
+
+def row_hash(schema: Mapping[str, pl.DataType]) -> str:
+    """SQL expression: 64 bits of the MD5 of a row's values, each after its column name.
+
+    Nulls leave no trace, so a new column that no source fills does not make every row look changed.
+    """
+    values = ", ".join(f"{names.literal(name + chr(31))} || {_text(name, dtype)}" for name, dtype in schema.items())
+    return f"md5_number_lower(concat_ws({names.literal(chr(30))}, {values}))"
+
+
+def _text(name: str, dtype: pl.DataType) -> str:
+    quoted = '"' + name.replace('"', '""') + '"'
+    # The text of a TIMESTAMPTZ follows the session's time zone, and is slow.
+    return f"epoch_us({quoted})::VARCHAR" if isinstance(dtype, pl.Datetime) else f"{quoted}::VARCHAR"
+
+
+def frame_hash(frame: pl.DataFrame) -> str:
+    """SHA-256 of a frame's content: column names and the values of all rows; neither rows' nor columns' order counts."""
+    schema = {name: frame.schema[name] for name in sorted(frame.columns)}
+    total = _sum_of_hashes(frame, row_hash(schema)) if frame.width else 0
+    return hashlib.sha256(repr((list(schema), frame.height, total)).encode()).hexdigest()
+
+
+def _sum_of_hashes(frame: pl.DataFrame, expression: str) -> int:
+    # A sum, unlike an exclusive or, tells one row from three equal ones.
+    with duckdb.connect() as con:
+        return int(con.sql(f"SELECT coalesce(sum({expression}), 0) FROM frame").fetchall()[0][0])
