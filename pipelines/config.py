@@ -75,7 +75,9 @@ class ColumnMapping(_Model):
     def _number_keys(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {str(k) if isinstance(k, int | float) and not isinstance(k, bool) else k: v for k, v in value.items()}
+        if any(isinstance(word, bool) for word in value):
+            raise ValueError("YAML reads yes, no, on, off as true or false; put the word in quotes")
+        return {str(word) if isinstance(word, int | float) else word: meaning for word, meaning in value.items()}
 
     @field_validator("tz")
     @classmethod
@@ -289,13 +291,11 @@ def _problem(error: Any, content: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     match error["type"]:
         case "extra_forbidden":
-            models = (*_Model.__subclasses__(), Policy)
+            models: list[type[BaseModel]] = [*_Model.__subclasses__(), Policy]
             keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
             message = f"is no key here; take it out or correct it{near(str(last), sorted(keys))}"
         case "union_tag_not_found" | "union_tag_invalid":
             message = "write `kind: files` or `kind: sample`"
         case "missing":
             message = "is missing; write it"
-        case "string_type" if isinstance(error["input"], bool):
-            message = "YAML reads yes, no, on, off as true or false; put the word in quotes"
     return f"{'.'.join(map(str, path))}: {message}"

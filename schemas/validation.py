@@ -179,9 +179,7 @@ def _broken_rules(contract: type[Contract], frame: pl.DataFrame) -> list[Refusal
     for error in errors:
         if error.check_output is None:
             raise SchemaDrift(f"table {table_name(contract)}: the rule {error.check} of the contract cannot be applied")
-        passes = error.check_output.to_series().fill_null(False)
-        rule, column, advice = _words(contract, error)
-        refusals.append(Refusal(rule, ~passes, advice, column))
+        refusals.append(_refusal(error, ~error.check_output.to_series().fill_null(False)))
     return refusals
 
 
@@ -192,25 +190,29 @@ def _drift(contract: type[Contract], rows: pl.DataFrame, error: Any) -> str:
     return f"column {name!r} {_STRUCTURAL[error.reason_code]}{types}"
 
 
-def _words(contract: type[Contract], error: Any) -> tuple[str, str | None, str]:
-    """Rule, column and advice of a Pandera error, in words that a user of the source can act on."""
+def _refusal(error: Any, breaks: pl.Series) -> Refusal:
+    """A Pandera error in words that a user of the source can act on."""
+    column = str(error.schema.name)
     if isinstance(error.check, str):
-        column = str(error.schema.name)
-        return "missing_value", column, f"{column} must be filled in every row: correct the row or map another column"
-    rule, limits, column = error.check.name, error.check.statistics or {}, str(error.schema.name)
-    match rule:
+        return missing_value(column, breaks)
+    limits = error.check.statistics or {}
+    match error.check.name:
         case "isin":
             allowed = ", ".join(map(str, limits["allowed_values"]))
-            return "not_allowed", column, f"{column} must be one of: {allowed}; translate other words with `map`"
+            advice = f"{column} must be one of: {allowed}; translate other words with `map`"
+            return Refusal("not_allowed", breaks, advice, column)
         case "in_range":
             low, high = limits["min_value"], limits["max_value"]
-            return "out_of_range", column, f"{column} must be from {low:,} to {high:,}: correct the row in the source"
+            advice = f"{column} must be from {low:,} to {high:,}: correct the row in the source"
+            return Refusal("out_of_range", breaks, advice, column)
         case "greater_than_or_equal_to":
-            return "out_of_range", column, f"{column} must be {limits['min_value']} or more: correct the row"
+            advice = f"{column} must be {limits['min_value']} or more: correct the row in the source"
+            return Refusal("out_of_range", breaks, advice, column)
         case "str_matches":
-            return "wrong_pattern", column, f"{column} must match {limits['pattern']}: correct the row or its mapping"
-        case _:
-            return rule, None, f"the contract asks that {error.check.description}: correct the row in the source"
+            advice = f"{column} must match {limits['pattern']}: correct the row or its mapping"
+            return Refusal("wrong_pattern", breaks, advice, column)
+        case rule:
+            return Refusal(rule, breaks, f"the contract asks that {error.check.description}: correct the row")
 
 
 def _unknown_currencies(frame: pl.DataFrame) -> list[Refusal]:
@@ -220,6 +222,12 @@ def _unknown_currencies(frame: pl.DataFrame) -> list[Refusal]:
         for column in _CURRENCY_COLUMNS
         if column in frame.columns
     ]
+
+
+def missing_value(column: str, breaks: pl.Series) -> Refusal:
+    """The refusal of rows that lack what every row must have."""
+    advice = f"{column} must be filled in every row: correct the row or map another column"
+    return Refusal("missing_value", breaks, advice, column)
 
 
 def unknown_currency(column: str, breaks: pl.Series) -> Refusal:

@@ -1,5 +1,7 @@
 """Cohorts: how the accounts that first paid in a period are doing by age. Definitions section 5."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import polars as pl
@@ -7,10 +9,10 @@ import polars as pl
 from schemas.policy import Policy
 from transforms import runs
 from transforms.money import convert
-from transforms.periods import calendar, next_period, period_start
+from transforms.periods import next_period, period_start
 from transforms.rates import Rate, with_rates
 from transforms.reporting import period_rates
-from transforms.slices import SLICE, balances_at, sum_by_member, with_members
+from transforms.slices import SLICE, add_up, balances_at, sum_by_member, with_members
 
 COHORT_GRAINS = ("month", "quarter", "year")
 _CELL = ["cohort_start", "period_start"]
@@ -18,14 +20,37 @@ _CELL_SUMS = ("customers", "returned_customers", "arr_minor", "now_arr_minor", "
 _COHORT_SUMS = ("customers_joined", "start_customers", "start_arr_minor")
 
 
-def cohorts(
+@dataclass(frozen=True)
+class CohortSums:
+    """Additive sums of a shard of accounts, by member.
+
+    starts: grain, cohort_start, customers_joined, start_customers, start_arr_minor;
+    cells: grain, cohort_start, period_start, customers, returned_customers, arr_minor, now_arr_minor, kept_arr_minor.
+    """
+
+    starts: pl.DataFrame
+    cells: pl.DataFrame
+
+    @staticmethod
+    def add_up(shards: Sequence["CohortSums"]) -> "CohortSums":
+        """The sums of all shards together."""
+        return CohortSums(add_up([shard.starts for shard in shards]), add_up([shard.cells for shard in shards]))
+
+
+def cohort_sums(
     ledger: pl.DataFrame,
     days: pl.DataFrame,
     attributes: pl.DataFrame,
     rates: pl.DataFrame,
-    policy: Policy,
+    calendars: Mapping[str, pl.DataFrame],
     as_of: date,
-) -> pl.DataFrame:
+) -> CohortSums:
+    """Cohort cells of whole accounts, summed, for all grains. Account-local. Definitions section 5."""
+    shards = [_grain_sums(grain, ledger, days, attributes, rates, calendars[grain], as_of) for grain in COHORT_GRAINS]
+    return CohortSums(pl.concat(starts for starts, _ in shards), pl.concat(cells for _, cells in shards))
+
+
+def cohorts(sums: CohortSums, calendars: Mapping[str, pl.DataFrame], policy: Policy) -> pl.DataFrame:
     """The cohort tables of all grains, in the reporting currency.
 
     Grain: grain x cohort_start x age x dimension x member; age 0 is the end of the first period. Annualised minor
@@ -34,8 +59,36 @@ def cohorts(
     in the cohort of its first_paid_date for ever; its member is that at the end of its first period. Cells after
     `as_of` are absent. Definitions section 5; invariant 11.
     """
-    tables = [_cohorts(grain, ledger, days, attributes, rates, policy, as_of) for grain in COHORT_GRAINS]
-    return pl.concat(tables).sort("grain", *SLICE, "cohort_start", "age")
+    grid = pl.concat(
+        sums.starts.filter(pl.col("grain") == grain)
+        .join(calendars[grain], how="cross")
+        .filter(pl.col("period_start") >= pl.col("cohort_start"))
+        for grain in COHORT_GRAINS
+    )
+    run = ["grain", *SLICE, "cohort_start"]
+    cells = (
+        grid.join(sums.cells, on=["grain", *_CELL, *SLICE], how="left")
+        .with_columns(pl.col(*_CELL_SUMS).fill_null(0))
+        .sort(*run, "period_start")
+        .with_columns(one=pl.lit(1, pl.Int64))
+        .with_columns(age=runs.running_total(pl.col("one"), *run) - 1, has_returns=pl.col("returned_customers") > 0)
+    )
+    return with_rates(cells, _rates(), pl.col("start_customers"), policy.small_n).select(
+        "grain",
+        "cohort_start",
+        "age",
+        "period_start",
+        "period_end",
+        "is_complete",
+        pl.lit(policy.reporting_currency).alias("currency"),
+        *SLICE,
+        *_COHORT_SUMS,
+        *_CELL_SUMS,
+        "has_returns",
+        *(f"{rate.name}{suffix}" for rate in _rates() for suffix in ("", "_numerator", "_denominator")),
+        "n",
+        "small_n",
+    )
 
 
 def cohort_averages(cells: pl.DataFrame, policy: Policy) -> pl.DataFrame:
@@ -60,17 +113,15 @@ def _rates() -> list[Rate]:
     ]
 
 
-def _cohorts(
+def _grain_sums(
     grain: str,
     ledger: pl.DataFrame,
     days: pl.DataFrame,
     attributes: pl.DataFrame,
     rates: pl.DataFrame,
-    policy: Policy,
+    periods: pl.DataFrame,
     as_of: date,
-) -> pl.DataFrame:
-    first = days["day"].min()
-    periods = calendar(first if isinstance(first, date) else as_of, as_of, grain)
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     joined = days.filter(pl.col("day") == pl.col("first_paid_date")).select(
         "account_id", cohort_start=period_start(pl.col("day"), grain)
     )
@@ -80,46 +131,19 @@ def _cohorts(
         how="full",
         coalesce=True,
     )
-    measures = {name: pl.col(name).fill_null(0) for name in _CELL_SUMS}
-    cell_sums = _by_member(cells, grain, attributes, _CELL, measures)
-    at_start = joined.join(
+    at_age_0 = joined.join(
         cells.filter(pl.col("cohort_start") == pl.col("period_start")), on=["account_id", "cohort_start"], how="left"
     )
-    cohort_sums = _by_member(
-        at_start,
-        grain,
-        attributes,
-        ["cohort_start"],
-        {
-            "customers_joined": pl.lit(1, pl.Int64),
-            "start_customers": pl.col("customers").fill_null(0),
-            "start_arr_minor": pl.col("now_arr_minor").fill_null(0),
-        },
-    )
-    grid = (
-        cohort_sums.join(periods, how="cross")
-        .filter(pl.col("period_start") >= pl.col("cohort_start"))
-        .join(cell_sums, on=[*_CELL, *SLICE], how="left")
-        .with_columns(pl.col(*_CELL_SUMS).fill_null(0))
-        .sort(*SLICE, *_CELL)
-        .with_columns(age=pl.int_range(pl.len()) - runs.first_of_run(pl.int_range(pl.len()), *SLICE, "cohort_start"))
-        .with_columns(has_returns=pl.col("returned_customers") > 0)
-    )
-    return with_rates(grid, _rates(), pl.col("start_customers"), policy.small_n).select(
-        pl.lit(grain).alias("grain"),
-        "cohort_start",
-        "age",
-        "period_start",
-        "period_end",
-        "is_complete",
-        pl.lit(policy.reporting_currency).alias("currency"),
-        *SLICE,
-        *_COHORT_SUMS,
-        *_CELL_SUMS,
-        "has_returns",
-        *(f"{rate.name}{suffix}" for rate in _rates() for suffix in ("", "_numerator", "_denominator")),
-        "n",
-        "small_n",
+    start_measures = {
+        "customers_joined": pl.lit(1, pl.Int64),
+        "start_customers": pl.col("customers").fill_null(0),
+        "start_arr_minor": pl.col("now_arr_minor").fill_null(0),
+    }
+    cell_measures = {name: pl.col(name).fill_null(0) for name in _CELL_SUMS}
+    label = pl.lit(grain).alias("grain")
+    return (
+        _by_member(at_age_0, grain, attributes, ["cohort_start"], start_measures).select(label, pl.all()),
+        _by_member(cells, grain, attributes, _CELL, cell_measures).select(label, pl.all()),
     )
 
 

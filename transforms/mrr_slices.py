@@ -4,7 +4,8 @@ Openings are summed once, at the start of each month, under the members frozen t
 month; every other period opens as its first day does. Movements are summed per grain under the members of its start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
@@ -22,21 +23,22 @@ from transforms.movements import (
     net_movements,
 )
 from transforms.mrr_ledger import LEVELS
-from transforms.periods import GRAINS, calendar
+from transforms.periods import GRAINS
 from transforms.reporting import in_reporting_currency, period_rates
-from transforms.slices import SLICE, balances_at, complete, sum_by_member, with_members
+from transforms.slices import SLICE, add_up, balances_at, complete, sum_by_member, with_members
 
 PAYING = "paying_customers"
 MONEY_LEVELS = (*LEVELS, PAYING)
+DAILY_DIMENSIONS = ("all", "segment")
+"""Days are published for these dimensions alone (decision 18); every other grain for all."""
 CUSTOMER_LEVELS = ("customers", "paying", "paused", "temporarily_free")
 
 
-def month_balances(ledger: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """Balances at the first instant of each month. Grain: account x currency x period_start with a balance.
+def month_balances(ledger: pl.DataFrame, months: pl.Series) -> pl.DataFrame:
+    """Balances at the first instant of each given month start. Grain: account x currency x period_start with a balance.
 
     Columns: the measures of `LEVELS` in annualised minor units of the currency. Definitions section 0.
     """
-    months = calendar(_first_day(ledger, as_of), as_of, "month")["period_start"]
     return _balances(ledger, months)
 
 
@@ -56,82 +58,165 @@ def reporting_balances(balances: pl.DataFrame, rates: pl.DataFrame, rate: str, p
     )
 
 
-def movement_slices(
+@dataclass(frozen=True)
+class Sums:
+    """Additive sums of a shard of accounts: openings at each month's start, and what happens in each period.
+
+    openings: [basis, currency,] period_start, dimension, member, levels.
+    periods: grain, [series, basis, currency,] period_start, dimension, member, delta_* of levels, measures.
+    """
+
+    openings: pl.DataFrame
+    periods: pl.DataFrame
+
+    @staticmethod
+    def add_up(shards: Sequence["Sums"]) -> "Sums":
+        """The sums of all shards together."""
+        return Sums(add_up([shard.openings for shard in shards]), add_up([shard.periods for shard in shards]))
+
+
+def movement_sums(
     ledger: pl.DataFrame,
     days: pl.DataFrame,
     attributes: pl.DataFrame,
     rates: pl.DataFrame,
+    calendars: Mapping[str, pl.DataFrame],
     policy: Policy,
     as_of: date,
-) -> pl.DataFrame:
-    """All grains, both series, native currencies and the reporting currency.
+) -> Sums:
+    """MRR movements of whole accounts, summed: all grains, both series, native and reporting currency.
+
+    `rates`: `reporting.month_rates`; `attributes`: `attributes.account_attributes`; `calendars`: `periods.calendars`.
+    Account-local: the sums of any split into shards add up to the same. Definitions section 3.
+    """
+    opening = _balances(ledger, calendars["month"]["period_start"])
+    month_rates = period_rates(rates, calendars["month"], as_of)
+    openings = {
+        "native": opening,
+        "reporting": reporting_balances(opening, month_rates, "rate_open", policy),
+    }
+    opening_sums = [
+        sum_by_member(
+            with_members(rows.with_columns(_is_paying("arr_minor").alias(PAYING)), attributes),
+            ["currency", "period_start"],
+            _columns(MONEY_LEVELS),
+        ).select(pl.lit(basis).alias("basis"), pl.all())
+        for basis, rows in openings.items()
+    ]
+    period_sums = [
+        sums
+        for grain in GRAINS
+        for sums in _grain_sums(grain, ledger, days, attributes, rates, calendars[grain], policy, as_of)
+    ]
+    return Sums(pl.concat(opening_sums), pl.concat(period_sums))
+
+
+def _grain_sums(
+    grain: str,
+    ledger: pl.DataFrame,
+    days: pl.DataFrame,
+    attributes: pl.DataFrame,
+    rates: pl.DataFrame,
+    calendar: pl.DataFrame,
+    policy: Policy,
+    as_of: date,
+) -> Iterator[pl.DataFrame]:
+    """Sums of one grain by series and basis."""
+    facts = account_periods(days, grain)
+    grain_rates = period_rates(rates, calendar, as_of)
+    keys = ["currency", "period_start"]
+    fx = sum_by_member(
+        with_members(_fx_impact(ledger, grain_rates, policy), attributes),
+        keys,
+        {f"fx_{level}": pl.col(level) for level in LEVELS},
+    )
+    changes = {
+        **{f"delta_{level}": pl.col(f"closing_{level}") - pl.col(f"opening_{level}") for level in LEVELS},
+        f"delta_{PAYING}": _is_paying("closing_arr_minor") - _is_paying("opening_arr_minor"),
+    }
+    measures = {**changes, **movement_measures(policy)}
+    for series in ("gross", "net"):
+        by_account = ["account_id", "period_start"]
+        if series == "gross":
+            native = gross_movements(ledger, facts, grain)
+            by_account.append("day")
+        else:
+            native = net_movements(ledger, facts, grain)
+        reporting = in_reporting_currency(native, grain_rates, by_account, policy)
+        for basis, rows, impact in (("native", native, fx.clear()), ("reporting", reporting, fx)):
+            sums = sum_by_member(with_members(rows, attributes), keys, measures)
+            yield _with_fx(sums, impact).select(
+                pl.lit(grain).alias("grain"), pl.lit(series).alias("series"), pl.lit(basis).alias("basis"), pl.all()
+            )
+
+
+def movement_slices(sums: Sums, calendars: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """MRR movements of every period and slice, from the sums of all accounts.
 
     Grain: grain x period_start x basis x currency x dimension x member x series. Money in annualised minor units:
     opening_* and closing_* of each measure, `movement_measures`, fx_impact_arr_minor; opening and closing
-    paying_customers. Definitions section 3; invariants 1 to 6.
-
-    `rates`: `reporting.month_rates`; `attributes`: `attributes.account_attributes`.
+    paying_customers; the headline also in major units. Definitions section 3; invariants 1 to 6.
     """
-    first_day = _first_day(ledger, as_of)
-    periods = {grain: calendar(first_day, as_of, grain) for grain in GRAINS}
-    grain_rates = {grain: period_rates(rates, periods[grain], as_of) for grain in GRAINS}
-    facts = {grain: account_periods(days, grain) for grain in GRAINS}
-    gross = {grain: gross_movements(ledger, facts[grain], grain) for grain in GRAINS}
-    net = {grain: net_movements(ledger, facts[grain], grain) for grain in GRAINS}
-    opening = _balances(ledger, periods["month"]["period_start"])
-    native = _bases(opening, gross, net, {}, periods, attributes, policy).with_columns(basis=pl.lit("native"))
+    slices = _roll_up(sums, calendars, ["basis", "currency"], ["series"], MONEY_LEVELS)
+    return _with_major_units(
+        slices.rename({"fx_arr_minor": "fx_impact_arr_minor"}).drop(f"fx_{level}" for level in LEVELS[1:])
+    ).sort("grain", "basis", "currency", "series", *SLICE, "period_start")
 
-    opening_reporting = reporting_balances(opening, grain_rates["month"], "rate_open", policy)
-    gross_reporting = {
-        g: in_reporting_currency(gross[g], grain_rates[g], ["account_id", "period_start", "day"], policy)
-        for g in GRAINS
-    }
-    net_reporting = {
-        g: in_reporting_currency(net[g], grain_rates[g], ["account_id", "period_start"], policy) for g in GRAINS
-    }
-    fx = {g: _fx_impact(ledger, grain_rates[g], policy) for g in GRAINS}
-    reporting = _bases(opening_reporting, gross_reporting, net_reporting, fx, periods, attributes, policy).with_columns(
-        basis=pl.lit("reporting")
+
+def customer_sums(
+    days: pl.DataFrame, attributes: pl.DataFrame, calendars: Mapping[str, pl.DataFrame], policy: Policy
+) -> Sums:
+    """Customers of whole accounts, summed, for all grains. Account-local. Definitions sections 1 and 4."""
+    levels = days.select(
+        "account_id", "day", *(_customer_level(name, "closing_state").alias(name) for name in CUSTOMER_LEVELS)
     )
-    return pl.concat([native, reporting.select(native.columns)]).sort(
-        "grain", "basis", "currency", "series", *SLICE, "period_start"
+    opening = balances_at(levels, ["account_id"], CUSTOMER_LEVELS, calendars["month"]["period_start"])
+    changes = {
+        f"delta_{name}": _customer_level(name, "closing_state") - _customer_level(name, "opening_state")
+        for name in CUSTOMER_LEVELS
+    }
+    return Sums(
+        sum_by_member(with_members(opening, attributes), ["period_start"], _columns(CUSTOMER_LEVELS)),
+        pl.concat(
+            sum_by_member(
+                with_members(account_periods(days, grain), attributes),
+                ["period_start"],
+                {**changes, **customer_measures(policy)},
+            ).select(pl.lit(grain).alias("grain"), pl.all())
+            for grain in GRAINS
+        ),
     )
 
 
-def customer_slices(days: pl.DataFrame, attributes: pl.DataFrame, policy: Policy, as_of: date) -> pl.DataFrame:
+def customer_slices(sums: Sums, calendars: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Customers at both ends of each period and what happened between, for all grains.
 
     Grain: grain x period_start x dimension x member. Columns: opening_* and closing_* of customers (S and E), paying,
     paused, temporarily_free; `customer_measures` (N, R, C, I). Definitions sections 1 and 4; invariant 7.
     """
-    levels = days.select(
-        "account_id", "day", *(_customer_level(name, "closing_state").alias(name) for name in CUSTOMER_LEVELS)
-    )
-    periods = {grain: calendar(_first_day(days, as_of), as_of, grain) for grain in GRAINS}
-    opening = balances_at(levels, ["account_id"], CUSTOMER_LEVELS, periods["month"]["period_start"])
-    openings = sum_by_member(with_members(opening, attributes), ["period_start"], _columns(CUSTOMER_LEVELS))
-    changes = {
-        name: _customer_level(name, "closing_state") - _customer_level(name, "opening_state")
-        for name in CUSTOMER_LEVELS
-    }
-    sums = {
-        grain: sum_by_member(
-            with_members(account_periods(days, grain), attributes),
-            ["period_start"],
-            {**{f"delta_{name}": change for name, change in changes.items()}, **customer_measures(policy)},
-        )
-        for grain in GRAINS
-    }
-    day_openings = _day_openings(openings, sums["day"], periods["day"], [], CUSTOMER_LEVELS)
-    return pl.concat(
-        _period_slices(day_openings, sums[grain], periods[grain], [], CUSTOMER_LEVELS).select(
-            pl.lit(grain).alias("grain"), pl.all()
-        )
-        for grain in GRAINS
-    ).sort("grain", *SLICE, "period_start")
+    return _roll_up(sums, calendars, [], [], CUSTOMER_LEVELS).sort("grain", *SLICE, "period_start")
 
 
-def with_major_units(rows: pl.DataFrame) -> pl.DataFrame:
+def _roll_up(
+    sums: Sums, calendars: Mapping[str, pl.DataFrame], keys: list[str], series: list[str], levels: Sequence[str]
+) -> pl.DataFrame:
+    """Slices of every grain: the opening of each period is that of its first day."""
+    in_day = sums.periods.filter(pl.col("grain") == "day")
+    if series:
+        in_day = in_day.filter(pl.col("series") == "gross")
+    day_openings = _day_openings(sums.openings, in_day, calendars["day"], keys, levels)
+    slices = []
+    for labels, rows in sums.periods.group_by("grain", *series, maintain_order=True):
+        named = dict(zip(["grain", *series], labels, strict=True))
+        openings = day_openings
+        if named["grain"] == "day":
+            rows, openings = (f.filter(pl.col("dimension").is_in(DAILY_DIMENSIONS)) for f in (rows, openings))
+        table = _period_slices(openings, rows.drop(*named), calendars[str(named["grain"])], keys, levels)
+        slices.append(table.select(*(pl.lit(value).alias(column) for column, value in named.items()), pl.all()))
+    return pl.concat(slices)
+
+
+def _with_major_units(rows: pl.DataFrame) -> pl.DataFrame:
     """Adds `*_mrr` (and `closing_arr`) in major units of `currency`, for reading. Definitions section 0, money."""
     unit = pl.lit(10.0).pow(pl.col("currency").replace_strict(EXPONENTS, return_dtype=pl.Int64))
     return rows.with_columns(
@@ -143,51 +228,9 @@ def with_major_units(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _bases(
-    opening: pl.DataFrame,
-    gross: dict[str, pl.DataFrame],
-    net: dict[str, pl.DataFrame],
-    fx: dict[str, pl.DataFrame],
-    periods: dict[str, pl.DataFrame],
-    attributes: pl.DataFrame,
-    policy: Policy,
-) -> pl.DataFrame:
-    """The slices of one basis (native or reporting), all grains, both series."""
-    keys = ["currency", "period_start"]
-    opening = opening.with_columns(_is_paying("arr_minor").alias(PAYING))
-    openings = sum_by_member(with_members(opening, attributes), keys, _columns(MONEY_LEVELS))
-    changes = {
-        **{f"delta_{level}": pl.col(f"closing_{level}") - pl.col(f"opening_{level}") for level in LEVELS},
-        f"delta_{PAYING}": _is_paying("closing_arr_minor") - _is_paying("opening_arr_minor"),
-    }
-    measures = {**changes, **movement_measures(policy)}
-    fx_sums = {
-        grain: sum_by_member(with_members(rows, attributes), keys, {f"fx_{level}": pl.col(level) for level in LEVELS})
-        for grain, rows in fx.items()
-    }
-    sums = {
-        (grain, series): _with_fx(
-            sum_by_member(with_members(rows[grain], attributes), keys, measures), fx_sums.get(grain)
-        )
-        for series, rows in (("gross", gross), ("net", net))
-        for grain in GRAINS
-    }
-    day_openings = _day_openings(openings, sums["day", "gross"], periods["day"], ["currency"], MONEY_LEVELS)
-    return pl.concat(
-        _period_slices(day_openings, rows, periods[grain], ["currency"], MONEY_LEVELS)
-        .rename({"fx_arr_minor": "fx_impact_arr_minor"})
-        .drop(f"fx_{level}" for level in LEVELS[1:])
-        .select(pl.lit(grain).alias("grain"), pl.lit(series).alias("series"), pl.all())
-        for (grain, series), rows in sums.items()
-    )
-
-
-def _with_fx(sums: pl.DataFrame, fx_sums: pl.DataFrame | None) -> pl.DataFrame:
-    names = [f"fx_{level}" for level in LEVELS]
-    if fx_sums is None:
-        return sums.with_columns(pl.lit(0, pl.Int64).alias(name) for name in names)
+def _with_fx(sums: pl.DataFrame, fx: pl.DataFrame) -> pl.DataFrame:
     keys = ["currency", "period_start", *SLICE]
-    return sums.join(fx_sums, on=keys, how="full", coalesce=True).with_columns(pl.exclude(keys).fill_null(0))
+    return sums.join(fx, on=keys, how="full", coalesce=True).with_columns(pl.exclude(keys).fill_null(0))
 
 
 def _fx_impact(ledger: pl.DataFrame, rates: pl.DataFrame, policy: Policy) -> pl.DataFrame:
@@ -274,8 +317,3 @@ def _is_paying(balance: str) -> pl.Expr:
 
 def _columns(names: Sequence[str]) -> dict[str, pl.Expr]:
     return {name: pl.col(name) for name in names}
-
-
-def _first_day(rows: pl.DataFrame, as_of: date) -> date:
-    first = rows["day"].min()
-    return first if isinstance(first, date) else as_of

@@ -39,3 +39,8 @@ def calendar(first_day: date, as_of: date, grain: str) -> pl.DataFrame:
         .with_columns(period_end=next_period(pl.col("period_start"), grain))
         .with_columns(is_complete=pl.col("period_end") <= as_of + timedelta(days=1))
     )
+
+
+def calendars(first_day: date, as_of: date) -> dict[str, pl.DataFrame]:
+    """The `calendar` of every grain."""
+    return {grain: calendar(first_day, as_of, grain) for grain in GRAINS}

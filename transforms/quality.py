@@ -1,6 +1,6 @@
 """Rules that one row alone cannot show: orphans, overlaps, answers outside their scale, changes without a price."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import polars as pl
@@ -10,6 +10,8 @@ from transforms import runs
 
 PRICED_STATUSES = ("active", "past_due")
 """Statuses whose item can have a value (decision 3): without a price it would silently count as nothing."""
+
+_NEVER = 2**62
 
 
 class Reference(NamedTuple):
@@ -34,7 +36,7 @@ REFERENCES = (
     Reference("survey_responses", "survey_id", "surveys", "survey_id"),
     Reference("ticket_replies", "ticket_id", "tickets", "ticket_id"),
 )
-"""Parents stand before their children, so that the children of a refused row are refused as well."""
+"""Children of a table stand after the references of the table itself, so that children of a refused row follow it."""
 
 
 class Checked(NamedTuple):
@@ -53,13 +55,11 @@ def cross_check(tables: Mapping[str, pl.DataFrame]) -> Checked:
     """
     kept = dict(tables)
     lines = [pl.DataFrame(schema=QUARANTINE)]
-    for table, rules in _RULES.items():
-        for rule in rules:
-            refusal = rule(kept) if table in kept else None
-            if refusal is not None and refusal.breaks.any():
-                result = settle(table, kept[table], [refusal])
-                kept[table] = result.accepted
-                lines.append(result.quarantined)
+    for table in dict.fromkeys(("contracts", *(reference.table for reference in REFERENCES))):
+        if table in kept:
+            result = settle(table, kept[table], _refusals(table, kept))
+            kept[table] = result.accepted
+            lines.append(result.quarantined)
     return Checked(kept, pl.concat(lines))
 
 
@@ -89,16 +89,47 @@ def overlapping(frame: pl.DataFrame, group: str, start: str, end: str) -> pl.Ser
     Rows without a group or start meet none, nor does a window that ends before it begins.
     """
     windows = (
-        frame.select(pl.col(group).alias("group"), pl.col(start).alias("start"), pl.col(end).alias("end"))
+        frame.select(
+            pl.col(group).alias("group"),
+            pl.col(start).to_physical().cast(pl.Int64).alias("start"),
+            pl.col(end).to_physical().cast(pl.Int64).fill_null(_NEVER).alias("end"),
+        )
         .with_row_index("at")
-        .filter(pl.col("group").is_not_null() & pl.col("start").is_not_null())
-        .filter((pl.col("end") > pl.col("start")).fill_null(True))
+        .filter(pl.col("group").is_not_null() & (pl.col("end") > pl.col("start")))
         .sort("group", "start", "at")
     )
-    # in a group with any overlap, some two neighbours overlap: only such groups need the costly window functions
-    meets_next = (runs.following(pl.col("start"), "group") < pl.col("end")) | (
-        pl.col("end").is_null() & ~runs.ends("group")
-    )
+    # Where any two windows of a group meet, two neighbours do: only such groups need the costly window function.
+    meets_next = (runs.following(pl.col("start"), "group") < pl.col("end")).fill_null(False)
     suspects = windows.filter(pl.col("group").is_in(windows.filter(meets_next)["group"].unique().implode()))
-    last_end = pl.col("end").fill_null(pl.lit(_FOREVER).cast(pl.col("end").dtype)) if False else None
-    return none_of(frame)
+    meets_earlier = (pl.col("start") < pl.col("end").cum_max().shift(1).over("group")).fill_null(False)
+    found = suspects.filter(meets_next | meets_earlier)
+    return none_of(frame).scatter(found["at"], True)
+
+
+def _refusals(table: str, tables: Mapping[str, pl.DataFrame]) -> list[Refusal]:
+    """All rules of one table, each on the whole table: a row may break several."""
+    frame = tables[table]
+    found = [
+        Refusal(
+            "orphan",
+            orphans(frame, reference.column, tables[reference.parent], reference.key),
+            f"{reference.column} names no accepted row of {reference.parent}: deliver that row, or correct the id",
+            reference.column,
+        )
+        for reference in REFERENCES
+        if reference.table == table and reference.parent in tables
+    ]
+    if table == "subscription_changes":
+        advice = "give unit_amount_minor, currency and interval, or a price_id that is in prices"
+        found.append(Refusal("without_price", without_price(frame), advice, "unit_amount_minor"))
+    if table == "survey_responses" and "surveys" in tables:
+        advice = "score must lie between the survey's scale_min and scale_max: correct the scale or the answer"
+        found.append(Refusal("outside_scale", outside_scale(frame, tables["surveys"]), advice, "score"))
+    if table == "contracts":
+        advice = "terms of one contract_id must not overlap: correct term_start or term_end, or the contract_id"
+        found.append(
+            Refusal(
+                "overlapping_terms", overlapping(frame, "contract_id", "term_start", "term_end"), advice, "term_start"
+            )
+        )
+    return found

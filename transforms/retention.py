@@ -1,5 +1,6 @@
 """Churn and retention: every formula of definitions section 4, with its numerator and denominator."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import polars as pl
@@ -7,7 +8,6 @@ import polars as pl
 from schemas.policy import Policy
 from transforms.mrr_ledger import LEVELS
 from transforms.mrr_slices import reporting_balances
-from transforms.periods import calendar
 from transforms.rates import Rate, with_rates
 from transforms.reporting import period_rates
 from transforms.slices import SLICE, balances_at, sum_by_member, with_members
@@ -118,20 +118,22 @@ def _calendar_of(customers: pl.DataFrame) -> pl.DataFrame:
 
 
 def trailing_12m(
-    ledger: pl.DataFrame, attributes: pl.DataFrame, rates: pl.DataFrame, policy: Policy, as_of: date
+    ledger: pl.DataFrame,
+    attributes: pl.DataFrame,
+    rates: pl.DataFrame,
+    calendars: Mapping[str, pl.DataFrame],
+    policy: Policy,
+    as_of: date,
 ) -> pl.DataFrame:
     """What the accounts that paid 12 months before a period's end paid then and pay now, at the period's closing rate.
 
     Grain: grain (month, quarter, year) x period_start x basis x currency x dimension x member. Columns:
     then_arr_minor, now_arr_minor, kept_arr_minor (the smaller of the two, per account). Never only the accounts that
-    are active today. Definitions section 4, nrr_12m and grr_12m.
+    are active today. Additive over shards of accounts. Definitions section 4, nrr_12m and grr_12m.
     """
-    first = ledger["day"].min()
-    if not isinstance(first, date):
-        return pl.DataFrame(schema=_TRAILING_SCHEMA)
     slices = []
     for grain in TRAILING_GRAINS:
-        periods = calendar(first, as_of, grain)
+        periods = calendars[grain]
         grain_rates = period_rates(rates, periods, as_of)
         now = _closing_balances(ledger, periods, as_of, months_back=0)
         then = _closing_balances(ledger, periods, as_of, months_back=12)

@@ -25,7 +25,7 @@ def _text(name: str, dtype: pl.DataType) -> str:
 
 
 def frame_hash(frame: pl.DataFrame) -> str:
-    """SHA-256 of a frame's content: column names and the values of all rows; neither rows' nor columns' order counts."""
+    """SHA-256 of a frame's content: column names and the values of all rows; no order counts."""
     schema = {name: frame.schema[name] for name in sorted(frame.columns)}
     total = _sum_of_hashes(frame, row_hash(schema)) if frame.width else 0
     return hashlib.sha256(repr((list(schema), frame.height, total)).encode()).hexdigest()

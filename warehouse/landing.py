@@ -21,7 +21,9 @@ def land_raw(raw_dir: Path, source: str, table: str, batch_id: str, frame: pl.Da
     path = raw_path(raw_dir, source, table, batch_id)
     if path.exists():
         if frame_hash(pl.read_parquet(path)) != frame_hash(frame):
-            raise FileExistsError(f"batch {batch_id} of {source}/{table} has landed with other rows: take a new batch id")
+            raise FileExistsError(
+                f"batch {batch_id} of {source}/{table} has landed with other rows: take a new batch id"
+            )
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = files.unfinished(path)

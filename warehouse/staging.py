@@ -81,118 +81,119 @@ def merge_batch(
     from this source; as `store.conform` where the columns do not fit.
     """
     rows = store.conform(accepted, contract)
-    keys = key_columns(contract)
-    _refuse_twins(con, rows, keys)
+    _refuse_twins(con, rows, contract)
     with store.transaction(con):
         _ensure_staging(con, table, contract)
-        merge = _Merge(con, staging_table(table), contract, source, batch_id, recorded_on, load_seq)
-        last = merge.last_load()
-        stored = merge.add_versions(rows)
-        tombstoned = merge.add_tombstones(rows, refused_keys) if full_snapshot else 0
-        if stored + tombstoned and last is not None and last >= load_seq:
-            raise BadBatch(f"load {load_seq} of {source}/{table} comes after load {last}: take a greater number")
-        changed = merge.close_former_versions() - tombstoned if last is not None else 0
-    return MergeCounts(stored - changed, changed, rows.height - stored, tombstoned)
+        fresh = _differing(con, table, contract, source, rows.with_row_index("position"))
+        gone = _gone(con, table, contract, source, rows, refused_keys, recorded_on) if full_snapshot else None
+        versions = pl.concat([frame for frame in (fresh, gone) if frame is not None], how="diagonal")
+        if versions.height:
+            _refuse_past_load(con, table, contract, source, load_seq)
+            _close_former(con, table, contract, source, versions.filter("is_known"), load_seq)
+            origin = {source_column(contract): pl.lit(source), "batch_id": pl.lit(batch_id)}
+            load = {"recorded_on": pl.lit(recorded_on), "load_seq": pl.lit(load_seq)}
+            store.insert(con, staging_table(table), versions.drop("is_known").with_columns(**origin, **load))
+    changed, tombstoned = int(fresh["is_known"].sum()), 0 if gone is None else gone.height
+    return MergeCounts(fresh.height - changed, changed, rows.height - fresh.height, tombstoned)
 
 
-@dataclass(frozen=True)
-class _Merge:
-    """The statements of one merge."""
+def _differing(
+    con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract], source: str, numbered: pl.DataFrame
+) -> pl.DataFrame:
+    """The rows that are not equal to their newest version, in their order, with `row_hash` and `is_known`.
 
-    con: duckdb.DuckDBPyConnection
-    name: str
-    contract: type[Contract]
-    source: str
-    batch_id: str
-    recorded_on: date
-    load_seq: int
+    `numbered` has a column `position` beside those of the contract.
+    """
+    query = f"""
+        SELECT position, arrived.row_hash, coalesce(stored.is_known, false) AS is_known
+        FROM (SELECT *, {row_hash(polars_schema(contract))} AS row_hash FROM numbered) arrived
+        LEFT JOIN (
+            SELECT {names.columns(key_columns(contract))}, row_hash, true AS is_known
+            FROM {_newest(table, contract)}
+        ) stored ON {_same_key(contract, "arrived", "stored")}
+        WHERE stored.row_hash IS DISTINCT FROM arrived.row_hash"""
+    found: pl.DataFrame = con.sql(query, params=[source]).pl().sort("position")
+    return numbered.drop("position")[found["position"]].with_columns(found["row_hash"], found["is_known"])
 
-    @property
-    def newest(self) -> str:
-        """Condition for the newest versions of the source; takes the source as parameter."""
-        return f"{source_column(self.contract)} = ? AND valid_to_seq IS NULL"
 
-    def same_key(self, left: str, right: str) -> str:
-        """Join condition; a null in a key is equal to a null."""
-        pairs = ((f"{left}.{names.column(key)}", f"{right}.{names.column(key)}") for key in key_columns(self.contract))
-        return " AND ".join(f"{one} IS NOT DISTINCT FROM {other}" for one, other in pairs)
+def _gone(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    contract: type[Contract],
+    source: str,
+    rows: pl.DataFrame,
+    refused_keys: pl.DataFrame | None,
+    deleted_on: date,
+) -> pl.DataFrame:
+    """The last content of the source's living keys that are neither among the rows nor refused, with `deleted_on`."""
+    keys = list(key_columns(contract))
+    present = rows.select(keys)
+    if refused_keys is not None:
+        present = pl.concat([present, refused_keys.select(keys).cast(present.schema)])
+    query = f"""
+        SELECT {names.columns(list(polars_schema(contract)), of="stored")}
+        FROM (SELECT * FROM {_newest(table, contract)} AND deleted_on IS NULL) stored
+        ANTI JOIN present ON {_same_key(contract, "stored", "present")}"""
+    gone: pl.DataFrame = con.sql(query, params=[source]).pl().sort(keys)
+    return gone.with_columns(is_known=pl.lit(True), deleted_on=pl.lit(deleted_on))
 
-    @property
-    def version(self) -> str:
-        """The columns that every new version gets; takes the parameters of `version_values`."""
-        return f"? AS {source_column(self.contract)}, ? AS batch_id, ?::DATE AS recorded_on, ?::BIGINT AS load_seq"
 
-    @property
-    def version_values(self) -> list[object]:
-        return [self.source, self.batch_id, self.recorded_on, self.load_seq]
-
-    def last_load(self) -> int | None:
-        """The load that last brought a version from this source."""
-        table = names.relation(self.name)
-        query = f"SELECT max(load_seq) FROM {table} WHERE {source_column(self.contract)} = ?"
-        found = self.con.execute(query, [self.source]).fetchall()[0][0]
-        return None if found is None else int(found)
-
-    def add_versions(self, rows: pl.DataFrame) -> int:
-        """Stores the rows that differ from their newest version; how many."""
-        table, keys = names.relation(self.name), names.columns(key_columns(self.contract))
+def _close_former(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    contract: type[Contract],
+    source: str,
+    latter: pl.DataFrame,
+    load_seq: int,
+) -> None:
+    """Notes in the newest versions of these keys which load brings their next."""
+    if latter.height:
         query = f"""
-            INSERT INTO {table} BY NAME
-            SELECT arrived.*, {self.version}
-            FROM (SELECT *, {row_hash(polars_schema(self.contract))} AS row_hash FROM rows) arrived
-            LEFT JOIN (SELECT {keys}, row_hash FROM {table} WHERE {self.newest}) stored
-            ON {self.same_key("arrived", "stored")}
-            WHERE stored.row_hash IS DISTINCT FROM arrived.row_hash"""
-        return _affected(self.con.execute(query, [*self.version_values, self.source]))
-
-    def add_tombstones(self, rows: pl.DataFrame, refused_keys: pl.DataFrame | None) -> int:
-        """Stores a deletion for every living key of the source that is neither in the rows nor refused; how many."""
-        keys = list(key_columns(self.contract))
-        present = rows.select(keys)
-        if refused_keys is not None:
-            present = pl.concat([present, refused_keys.select(keys).cast(dict(present.schema))])
-        return self._add_tombstones(present)
-
-    def _add_tombstones(self, present: pl.DataFrame) -> int:
-        table, columns = names.relation(self.name), names.columns(list(polars_schema(self.contract)), of="stored")
-        query = f"""
-            INSERT INTO {table} BY NAME
-            SELECT {columns}, ?::DATE AS deleted_on, {self.version}
-            FROM (SELECT * FROM {table} WHERE {self.newest} AND deleted_on IS NULL) stored
-            ANTI JOIN present ON {self.same_key("stored", "present")}"""
-        return _affected(self.con.execute(query, [self.recorded_on, *self.version_values, self.source]))
-
-    def close_former_versions(self) -> int:
-        """Notes in each version that is newest no more which load brought the next; how many."""
-        table, keys = names.relation(self.name), names.columns(key_columns(self.contract))
-        query = f"""
-            UPDATE {table} AS former SET valid_to_seq = ?
-            FROM (SELECT {keys} FROM {table} WHERE {self.newest} AND load_seq = ?) latter
-            WHERE former.{self.newest} AND former.load_seq < ? AND {self.same_key("former", "latter")}"""
-        values = [self.load_seq, self.source, self.load_seq, self.source, self.load_seq]
-        return _affected(self.con.execute(query, values))
+            UPDATE {names.relation(staging_table(table))} AS former SET valid_to_seq = ? FROM latter
+            WHERE former.{source_column(contract)} = ? AND former.valid_to_seq IS NULL
+            AND {_same_key(contract, "former", "latter")}"""
+        con.execute(query, [load_seq, source])
 
 
-def _affected(result: duckdb.DuckDBPyConnection) -> int:
-    return int(result.fetchall()[0][0])
+def _newest(table: str, contract: type[Contract]) -> str:
+    """The newest versions of a source, which is a parameter: what follows FROM."""
+    return f"{names.relation(staging_table(table))} WHERE {source_column(contract)} = ? AND valid_to_seq IS NULL"
 
 
-def _refuse_twins(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, keys: Sequence[str]) -> None:
-    query = f"SELECT count(*) FROM (SELECT 1 FROM rows GROUP BY {names.columns(tuple(keys))} HAVING count(*) > 1)"
-    twins = _affected(con.execute(query))
+def _same_key(contract: type[Contract], left: str, right: str) -> str:
+    """Join condition on the key; a null in it is equal to a null."""
+    pairs = ((f"{left}.{names.column(key)}", f"{right}.{names.column(key)}") for key in key_columns(contract))
+    return " AND ".join(f"{one} IS NOT DISTINCT FROM {other}" for one, other in pairs)
+
+
+def _refuse_twins(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, contract: type[Contract]) -> None:
+    keys = key_columns(contract)
+    query = f"SELECT count(*) FROM (SELECT 1 FROM rows GROUP BY {names.columns(keys)} HAVING count(*) > 1)"
+    twins = con.sql(query).fetchall()[0][0]
     if twins:
         raise BadBatch(f"{twins} keys ({', '.join(keys)}) occur more than once in the batch: keep one row of each")
+
+
+def _refuse_past_load(
+    con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract], source: str, load_seq: int
+) -> None:
+    name = names.relation(staging_table(table))
+    query = f"SELECT max(load_seq) FROM {name} WHERE {source_column(contract)} = ?"
+    last = con.sql(query, params=[source]).fetchall()[0][0]
+    if last is not None and last >= load_seq:
+        raise BadBatch(f"load {load_seq} of {source}/{table} comes after load {last}: take a greater number")
 
 
 def _ensure_staging(con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract]) -> None:
     """Makes the staging table, or adds the columns that the contract has gained since: its history stays."""
     name = staging_table(table)
-    store.ensure_table(con, name, contract)
-    expected = {column: store.SQL_TYPES[dtype] for column, dtype in polars_schema(contract).items()}
-    expected |= {source_column(contract): "VARCHAR"} | VERSION_COLUMNS
+    expected = store.sql_types(contract) | {source_column(contract): "VARCHAR"} | VERSION_COLUMNS
     stored = store.sql_columns(con, name)
-    for column in expected.keys() - stored.keys():
-        con.execute(f"ALTER TABLE {names.relation(name)} ADD COLUMN {names.column(column)} {expected[column]}")
+    if not stored:
+        store.create_table(con, name, expected, contract)
+    for column in expected if stored else ():
+        if column not in stored:
+            con.execute(f"ALTER TABLE {names.relation(name)} ADD COLUMN {names.column(column)} {expected[column]}")
     wrong = sorted(column for column in stored if stored[column] != expected.get(column))
     if wrong:
         raise store.TableDrift(f"{name} was stored with other columns or types ({', '.join(wrong)}): rebuild staging")
@@ -226,7 +227,9 @@ def current(
         newest = f"rowid IN (SELECT arg_max(rowid, load_seq) FROM {name} WHERE recorded_on <= ? GROUP BY {keys})"
         parameters = [as_of]
     alive = "" if include_deleted else " AND deleted_on IS NULL"
-    return con.sql(f"SELECT {names.columns(columns)} FROM {name} WHERE {newest}{alive}", params=parameters).pl()
+    query = f"SELECT {names.columns(columns)} FROM {name} WHERE {newest}{alive}"
+    rows: pl.DataFrame = con.sql(query, params=parameters).pl()
+    return rows
 
 
 def changed_keys(
@@ -248,7 +251,8 @@ def changed_keys(
     query = f"""
         SELECT {names.columns(wanted)} FROM {names.relation(staging_table(table))}
         WHERE load_seq > ? OR valid_to_seq > ?"""
-    return con.sql(query, params=[since_seq, since_seq]).pl()
+    versions: pl.DataFrame = con.sql(query, params=[since_seq, since_seq]).pl()
+    return versions
 
 
 def first_seen(con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract]) -> pl.DataFrame:
@@ -258,7 +262,8 @@ def first_seen(con: duckdb.DuckDBPyConnection, table: str, contract: type[Contra
         return _empty_versions(contract).select(*columns, first_seen="recorded_on")
     name = names.relation(staging_table(table))
     query = f"SELECT {names.columns(columns)}, min(recorded_on) AS first_seen FROM {name} GROUP BY ALL"
-    return con.sql(query).pl()
+    days: pl.DataFrame = con.sql(query).pl()
+    return days
 
 
 def _empty_versions(contract: type[Contract]) -> pl.DataFrame:

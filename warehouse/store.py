@@ -3,7 +3,7 @@
 Frames that go in and come out have six types: String, Int64, Float64, Boolean, Date and Datetime("us", "UTC").
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -66,6 +66,7 @@ def conform(frame: pl.DataFrame, contract: type[Contract] | None = None) -> pl.D
     become String. ValueError where columns are missing or unknown, TypeError where a type does not fit; both name
     the columns.
     """
+    targets: Mapping[str, pl.DataType | None]
     if contract is None:
         targets = {name: _nearest(dtype) for name, dtype in frame.schema.items()}
     else:
@@ -111,14 +112,19 @@ def replace_table(
     """
     conformed = conform(frame, contract)
     with transaction(con):
-        _create_from(con, name, conformed)
-        # CREATE OR REPLACE drops the comments of the table that it replaces.
-        if contract is not None:
-            comment(con, name, contract)
+        create_table(con, name, {column: SQL_TYPES[dtype] for column, dtype in conformed.schema.items()}, contract)
+        insert(con, name, conformed)
 
 
-def _create_from(con: duckdb.DuckDBPyConnection, name: str, frame: pl.DataFrame) -> None:
-    con.execute(f"CREATE OR REPLACE TABLE {names.relation(name)} AS SELECT {names.columns(frame.columns)} FROM frame")
+def create_table(
+    con: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str], contract: type[Contract] | None = None
+) -> None:
+    """Makes an empty table of these columns (name: SQL type) in place of the one that was there, with its comments."""
+    definitions = ", ".join(f"{names.column(column)} {sql_type}" for column, sql_type in columns.items())
+    con.execute(f"CREATE OR REPLACE TABLE {names.relation(name)} ({definitions})")
+    # A table that replaces another has none of its comments.
+    if contract is not None:
+        comment(con, name, contract)
 
 
 def comment(con: duckdb.DuckDBPyConnection, name: str, contract: type[Contract]) -> None:
@@ -162,7 +168,7 @@ def _delete_accounts(con: duckdb.DuckDBPyConnection, name: str, changed: pl.Data
 def ensure_table(con: duckdb.DuckDBPyConnection, name: str, contract: type[Contract]) -> None:
     """Makes the table, empty and with its comments, where it is missing."""
     if not table_exists(con, name):
-        replace_table(con, name, empty_frame(contract), contract)
+        create_table(con, name, sql_types(contract), contract)
 
 
 def delete_where(con: duckdb.DuckDBPyConnection, name: str, column: str, value: str) -> None:
@@ -172,7 +178,9 @@ def delete_where(con: duckdb.DuckDBPyConnection, name: str, column: str, value: 
 
 def insert(con: duckdb.DuckDBPyConnection, name: str, rows: pl.DataFrame) -> None:
     """Appends rows to a table, column by column name: by position, reordered columns would swap values silently."""
-    con.execute(f"INSERT INTO {names.relation(name)} BY NAME SELECT {names.columns(rows.columns)} FROM rows")
+    # DuckDB 2.0.0 loses rows without an error where one transaction inserts no row into a table and then many.
+    if not rows.is_empty():
+        con.execute(f"INSERT INTO {names.relation(name)} BY NAME SELECT {names.columns(rows.columns)} FROM rows")
 
 
 def _account_ids(accounts: pl.Series | pl.DataFrame) -> pl.DataFrame:
@@ -182,7 +190,7 @@ def _account_ids(accounts: pl.Series | pl.DataFrame) -> pl.DataFrame:
 
 def _refuse_drift(con: duckdb.DuckDBPyConnection, name: str, contract: type[Contract]) -> None:
     stored = sql_columns(con, name)
-    expected = {spec.name: SQL_TYPES[spec.dtype] for spec in column_specs(contract)}
+    expected = sql_types(contract)
     if stored != expected:
         differing = sorted({c for c, _ in stored.items() ^ expected.items()})
         raise TableDrift(f"{name} was stored with other columns or types ({', '.join(differing)}): run a full rebuild")
@@ -208,12 +216,14 @@ def read(
         columns = list(polars_schema(contract) if contract else sql_columns(con, name))
     query = f"SELECT {names.columns(list(columns))} FROM {names.relation(name)}"
     if accounts is None:
-        return con.sql(query).pl()
+        rows: pl.DataFrame = con.sql(query).pl()
+        return rows
     return _of_accounts(con, query, _account_ids(accounts))
 
 
 def _of_accounts(con: duckdb.DuckDBPyConnection, query: str, wanted: pl.DataFrame) -> pl.DataFrame:
-    return con.sql(f"{query} WHERE account_id IN (SELECT account_id FROM wanted)").pl()
+    rows: pl.DataFrame = con.sql(f"{query} WHERE account_id IN (SELECT account_id FROM wanted)").pl()
+    return rows
 
 
 def table_exists(con: duckdb.DuckDBPyConnection, name: str) -> bool:
@@ -230,6 +240,11 @@ def sql_columns(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, str]:
             names.split(name),
         ).fetchall()
     )
+
+
+def sql_types(contract: type[Contract]) -> dict[str, str]:
+    """Column names and SQL types of a contract, in order."""
+    return {column: SQL_TYPES[dtype] for column, dtype in polars_schema(contract).items()}
 
 
 def row_count(con: duckdb.DuckDBPyConnection, name: str) -> int:

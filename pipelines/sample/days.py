@@ -18,9 +18,9 @@ def day_number(day: date) -> int:
     return day.toordinal() - date(1970, 1, 1).toordinal()
 
 
-def month_of(day: Array) -> Array:
+def month_of(day: Array | int) -> Array:
     """Number of the month that a day lies in (0 is January 2020)."""
-    return np.searchsorted(_MONTHS, day, side="right") - 1
+    return np.asarray(np.searchsorted(_MONTHS, day, side="right") - 1)
 
 
 def month_number(day: date) -> int:
@@ -28,14 +28,14 @@ def month_number(day: date) -> int:
     return (day.year - _FIRST_YEAR) * 12 + day.month - 1
 
 
-def first_day(month: Array) -> Array:
+def first_day(month: Array | int) -> Array:
     """First day of a month."""
-    return _MONTHS[month]
+    return np.asarray(_MONTHS[month])
 
 
-def day_in_month(month: Array, day_of_month: Array) -> Array:
+def day_in_month(month: Array | int, day_of_month: Array | int) -> Array:
     """The day of the month (0 is the first), or the month's last day where the month is shorter."""
-    return _MONTHS[month] + np.minimum(day_of_month, _LENGTHS[month] - 1)
+    return np.asarray(_MONTHS[month] + np.minimum(day_of_month, _LENGTHS[month] - 1))
 
 
 def add_months(day: Array, months: Array | int) -> Array:

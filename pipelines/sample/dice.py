@@ -22,7 +22,7 @@ def _mix(x: Array) -> Array:
     """The finaliser of splitmix64: every input bit moves every output bit."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    return np.asarray(x ^ (x >> np.uint64(31)))
 
 
 class Dice:
@@ -46,7 +46,7 @@ class Dice:
         """Float64, mean 0 and variance 1, within +-3.5 (a sum of four uniforms)."""
         bits = self._hash(question, keys)
         total = sum(((bits >> np.uint64(16 * part)) & np.uint64(0xFFFF)).astype(np.float64) for part in range(4))
-        return (np.asarray(total) / 65536.0 - 2.0) * 3.0**0.5
+        return np.asarray((total / 65536.0 - 2.0) * 3.0**0.5)
 
     def whole(self, question: str, low: int, high: int, *keys: Array) -> Array:
         """Int64 from `low` to `high`, both included."""

@@ -11,7 +11,6 @@ from pipelines.sample.catalogue import (
     EUR,
     JPY,
     MONTHLY,
-    QUARTERLY,
     STARTER,
     TEAM,
     USD,
@@ -148,5 +147,3 @@ def population(accounts: int, dice: Dice) -> Population:
         satisfaction=satisfaction,
         churn_factor=np.exp(1.3 - 2.4 * satisfaction) * _CHURN_OF_COUNTRY[country] * _CHURN_OF_CHANNEL[channel],
     )
-
-

@@ -167,19 +167,23 @@ class Reckoner:
             states.append(State(day, row, run_start, since, before.row["status"] if before else None))
         return states
 
-    def _in_term(self, row: Row, day: date) -> bool:
-        """Within the contract term or its grace."""
+    def _term_limit(self, row: Row) -> date:
+        """The day on which a contract without a renewal decision is churn."""
         if row["term_ends_at"] is None:
-            return True
-        return day < self.day_of(row["term_ends_at"]) + timedelta(days=self.policy.renewal_grace_days)
+            return date.max
+        return self.day_of(row["term_ends_at"]) + timedelta(days=self.policy.renewal_grace_days)
+
+    def _dunning_limit(self, state: State) -> date:
+        """The day on which an unpaid state is churn."""
+        if state.row["status"] != "past_due":
+            return date.max
+        return state.unpaid_since + timedelta(days=self.policy.dunning_grace_days)
 
     def _counts(self, state: State, day: date) -> bool:
-        """Decision 3: active, or past due within grace, and not beyond the grace of an ended term."""
-        if not self._in_term(state.row, day):
+        """Decision 3: active or past due, before the end of both graces."""
+        if state.row["status"] not in ("active", "past_due"):
             return False
-        if state.row["status"] == "past_due":
-            return day < state.unpaid_since + timedelta(days=self.policy.dunning_grace_days)
-        return bool(state.row["status"] == "active")
+        return day < self._term_limit(state.row) and day < self._dunning_limit(state)
 
     # Discounts
 
@@ -259,13 +263,15 @@ class Reckoner:
                 and round(list_value(row)) > 0
                 and self._net(item, row, day, ("forever",)) > 0
             )
-            return replace(blank, is_paused=paused, reason=self._reason_without_value(state, day))
+            return replace(blank, is_paused=paused, reason=self._reason_without_value(state))
         listed, net = round(list_value(row)), self._net(item, row, day)
         free_for_ever = listed == 0 or self._net(item, row, day, ("forever",)) == 0
         in_grace = row["term_ends_at"] is not None and day >= self.day_of(row["term_ends_at"])
         reason = row["reason"]
-        if net == 0:
-            reason = "downgrade_to_free" if free_for_ever else "temporarily_free"
+        if net == 0 and not free_for_ever:
+            reason = "temporarily_free"
+        elif net == 0 and (listed > 0 or row["kind"] in (None, "licensed")):
+            reason = "downgrade_to_free"
         return replace(
             blank,
             list=listed,
@@ -277,20 +283,19 @@ class Reckoner:
             reason=reason,
         )
 
-    def _reason_without_value(self, state: State, day: date) -> str | None:
-        """Section 2: why a state that does not count does not."""
+    def _reason_without_value(self, state: State) -> str | None:
+        """Section 2: why a state that does not count does not; of two graces the one that ran out first."""
         reason: str | None = state.row["reason"]
         match state.row["status"]:
             case "paused":
                 return "pause"
-            case "active":
-                return "non_renewal"
-            case "past_due":
-                return "payment_failed" if self._in_term(state.row, day) else "non_renewal"
+            case "active" | "past_due":
+                unpaid = self._dunning_limit(state) <= self._term_limit(state.row)
+                return "payment_failed" if unpaid and state.row["status"] == "past_due" else "non_renewal"
             case "unpaid":
-                return reason or "payment_failed"
-            case "ended" if state.before in ("past_due", "unpaid"):
-                return reason or "payment_failed"
+                return "payment_failed"
+            case "ended" if reason is None and state.before in ("past_due", "unpaid"):
+                return "payment_failed"  # marked as cancelled while unpaid
             case _:
                 return reason
 
@@ -319,23 +324,25 @@ def end_of_billing_period(start: date, row: Row) -> date:
 # Rows before the reckoning
 
 
-def with_deletions(changes: Iterable[Row], customers: Iterable[Row], policy: Policy) -> list[Row]:
-    """Decision 8: the items of a deleted customer end on the day of the deletion, and nothing of them comes after."""
+def with_deletions(changes: Iterable[dict[str, Any]], customers: Iterable[Row], policy: Policy) -> list[dict[str, Any]]:
+    """Decision 8: the items of a deleted customer end on that day; nothing takes effect later."""
     deleted = {row["customer_id"]: row["deleted_at"] for row in customers if row["deleted_at"] is not None}
-    kept: list[Row] = []
-    tombstones: dict[tuple[str, str], Row] = {}
+    kept: list[dict[str, Any]] = []
+    tombstones: dict[tuple[str, str], dict[str, Any]] = {}
     for row in changes:
         gone = deleted.get(row["customer_id"])
         if gone is None:
             kept.append(row)
             continue
         day, last = (instant.astimezone(policy.zone).date() for instant in (row["effective_at"], gone))
-        if day < last:
-            kept.append(row)
-            key = (row["subscription_id"], row["item_id"])
-            others = tombstones.get(key)
-            if others is None or row["effective_at"] > others["effective_at"]:
-                tombstones[key] = row
+        if day >= last:
+            # It never takes effect, but if it was asked for, it was pending until the deletion.
+            kept.append({**row, "withdrawn_at": row["withdrawn_at"] or gone})
+            continue
+        kept.append(row)
+        key = (row["subscription_id"], row["item_id"])
+        if key not in tombstones or row["effective_at"] > tombstones[key]["effective_at"]:
+            tombstones[key] = row
     for row in tombstones.values():
         end = {
             "change_id": f"{row['change_id']}:deleted",
@@ -350,7 +357,7 @@ def with_deletions(changes: Iterable[Row], customers: Iterable[Row], policy: Pol
     return kept
 
 
-def without_excluded(changes: Iterable[Row], excluded: Iterable[Row]) -> list[Row]:
+def without_excluded(changes: Iterable[dict[str, Any]], excluded: Iterable[Row]) -> list[dict[str, Any]]:
     """Section 2: test, internal and partner accounts do not count."""
     out = {row["account_id"] for row in excluded}
     return [row for row in changes if row["account_id"] not in out]
@@ -486,6 +493,13 @@ class Result:
             if balance.net > 0
         }
 
+    @cached_property
+    def _paying_days_of(self) -> dict[str, list[date]]:
+        days: dict[str, list[date]] = defaultdict(list)
+        for account, day in self._paying_days:
+            days[account].append(day)
+        return days
+
     def pays(self, account: str, day: date) -> bool:
         """Whether the account pays in any currency at the end of `day`."""
         return (account, day) in self._paying_days
@@ -552,13 +566,32 @@ class Result:
 
     def _category(self, account: str, opening: int, closing: int, period: tuple[date, date, date]) -> str | None:
         start, before, last = period
+        if opening == closing:
+            return None
         return category(
             opening,
             closing,
             paid_at_opening=self.pays(account, before),
             paid_at_closing=self.pays(account, last),
-            ever=account in self.first_paid and self.first_paid[account] < start,
+            ever=self._paid_before(account, start, last),
         )
+
+    def _paid_before(self, account: str, start: date, last: date) -> bool:
+        """Whether an account that begins to pay in the period did so before, within the reactivation window."""
+        begin = next(
+            (
+                day
+                for day in self.days
+                if start <= day <= last and self.pays(account, day) and not self.pays(account, day - ONE_DAY)
+            ),
+            None,
+        )
+        earlier = [] if begin is None else [day for day in self._paying_days_of[account] if day < begin]
+        if begin is None or not earlier:
+            return False
+        window = self.policy.reactivation_window_days
+        stopped = max(earlier) + ONE_DAY
+        return window is None or begin < stopped + timedelta(days=window)
 
     @cached_property
     def _daily(self) -> list[Movement]:

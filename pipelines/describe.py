@@ -1,0 +1,76 @@
+"""What the Dagster UI says of a table: description, column schema, row count, and a preview without personal data."""
+
+from collections.abc import Iterable, Mapping
+
+import dagster as dg
+import polars as pl
+
+from schemas.contract import Contract, column_specs
+
+PREVIEW_ROWS = 5
+PREVIEW_COLUMNS = 12
+
+
+def asset_spec(
+    key: Iterable[str],
+    contract: type[Contract],
+    *,
+    deps: Iterable[dg.AssetKey] = (),
+    kinds: set[str],
+    owners: Iterable[str] = (),
+) -> dg.AssetSpec:
+    """The spec of a table's asset, from its contract. Its group is the first part of the key."""
+    path = list(key)
+    columns = [
+        dg.TableColumn(
+            name=spec.name,
+            type=str(spec.dtype),
+            description=spec.description,
+            constraints=dg.TableColumnConstraints(
+                nullable=spec.nullable, other=["personal data"] if spec.personal else []
+            ),
+        )
+        for spec in column_specs(contract)
+    ]
+    return dg.AssetSpec(
+        key=path,
+        description=" ".join((contract.__doc__ or "").split()),
+        group_name=path[0],
+        deps=list(deps),
+        kinds=kinds,
+        owners=list(owners),
+        metadata={
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "dagster/table_name": ".".join(path),
+        },
+    )
+
+
+def materialized(
+    key: Iterable[str],
+    contract: type[Contract],
+    frame: pl.DataFrame,
+    facts: Mapping[str, str | int | float] | None = None,
+) -> dg.MaterializeResult[None]:
+    """The result of writing a table: row count, the given facts and a preview of its first rows."""
+    return dg.MaterializeResult(
+        asset_key=list(key),
+        metadata={
+            "dagster/row_count": frame.height,
+            "preview": dg.MetadataValue.md(preview(frame, contract)),
+            **(facts or {}),
+        },
+    )
+
+
+def preview(frame: pl.DataFrame, contract: type[Contract]) -> str:
+    """The first rows as a Markdown table; personal columns are left out."""
+    personal = {spec.name for spec in column_specs(contract) if spec.personal}
+    columns = [name for name in frame.columns if name not in personal][:PREVIEW_COLUMNS]
+    rows = [[_cell(value) for value in row] for row in frame.select(columns).head(PREVIEW_ROWS).rows()]
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,192 @@
+"""Extract and stage: from a configured source to raw batches, and from raw batches to accepted rows in staging."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from pipelines.config import FilesSource, SampleSource, TableMapping
+from pipelines.sample.company import sample_company
+from pipelines.sources.files import RawTable, read_raw
+from pipelines.sources.mapping import to_canonical
+from schemas.contract import Contract, key_columns
+from schemas.sources import CONTRACTS
+from schemas.validation import PROVENANCE, QUARANTINE, split, with_provenance
+from transforms.quality import cross_check
+from transforms.subscription_states import with_prices
+from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
+from warehouse.hashing import frame_hash
+from warehouse.landing import land_raw, read_raw_batch
+from warehouse.staging import merge_batch
+from warehouse.store import transaction
+
+Source = FilesSource | SampleSource
+
+
+@dataclass(frozen=True)
+class StagedTable:
+    """What became of one table's batch."""
+
+    table: str
+    batch_id: str
+    rows_extracted: int
+    rows_accepted: int
+    rows_quarantined: int
+    rows_superseded: int
+    new: int
+    changed: int
+    deleted: int
+    rules: Mapping[str, int]
+    """Refused rows by rule."""
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """Canonical rows of one table with their provenance, and what was refused or superseded so far."""
+
+    contract: type[Contract]
+    rows: pl.DataFrame
+    quarantined: pl.DataFrame
+    superseded: int
+    rows_in: int
+    readable: pl.DataFrame
+    """All rows whose cells could be read, refused ones too: a refused row is not a deleted one."""
+
+
+def source_tables(source: Source) -> list[str]:
+    """The canonical tables that a source delivers, in the order of the contracts."""
+    return [table for table in CONTRACTS if isinstance(source, SampleSource) or table in source.tables]
+
+
+def extract(name: str, source: Source, base_dir: Path, raw_dir: Path, as_of: date) -> dict[str, tuple[str, int]]:
+    """Lands every table of a source as one raw batch each. Table -> (batch id, rows).
+
+    The batch id is the hash of the rows, so extracting the same rows again lands nothing. Nothing lands unless every
+    table could be read. Raises a `SourceError` that names the file and what to do.
+    """
+    if isinstance(source, SampleSource):
+        company = sample_company(source.accounts, source.seed, as_of)
+        raw = {table: with_provenance(company[table], name) for table in source_tables(source)}
+    else:
+        raw = {table: read_raw(name, table, source.tables[table], base_dir).frame for table in source_tables(source)}
+    batches = {}
+    for table, frame in raw.items():
+        batch_id = frame_hash(frame)[:16]
+        land_raw(raw_dir, name, table, batch_id, frame)
+        batches[table] = (batch_id, frame.height)
+    return batches
+
+
+def stage(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    raw_dir: Path,
+    batches: Mapping[str, tuple[str, int]],
+    as_of: date,
+) -> list[StagedTable]:
+    """Validates the raw batches of a source and merges what is accepted into staging, all tables or none.
+
+    Rows that break their contract or a cross-table rule go to quarantine with the rule. Invariant 20.
+    """
+    known = read_batches(con).filter(pl.col("source") == name)
+    mapped = {
+        table: _map(name, table, source, read_raw_batch(raw_dir, name, table, batch_id))
+        for table, (batch_id, _) in batches.items()
+    }
+    checked = cross_check(_priced({table: one.rows for table, one in mapped.items()}))
+    load_seq = next_load_seq(con)
+    staged = []
+    with transaction(con):
+        for table, one in mapped.items():
+            raw_id, _ = batches[table]
+            content = f"{raw_id}-{_mapping_hash(source, table)}"
+            former = known.filter(pl.col("table") == table)
+            kept = one.rows.join(checked.tables[table], on=list(PROVENANCE), how="semi", nulls_equal=True)
+            quarantined = pl.concat([one.quarantined, checked.quarantined.filter(pl.col("table") == table)])
+            batch_id = f"{name}-{table}-{content}"
+            counts = merge_batch(
+                con,
+                table,
+                one.contract,
+                kept.drop(*PROVENANCE),
+                source=name,
+                batch_id=batch_id,
+                recorded_on=as_of,
+                load_seq=load_seq,
+                full_snapshot=_is_full(source, table) and one.readable.height >= one.rows_in,
+                refused_keys=one.readable.select(key_columns(one.contract)),
+            )
+            is_repeat = batch_id in former["batch_id"].to_list()
+            refused = quarantined.select("file", "row").unique().height
+            accepted = kept.select(PROVENANCE.keys()).unique().height
+            if not is_repeat:
+                store_quarantine(con, batch_id, quarantined.with_columns(recorded_on=pl.lit(as_of)))
+            record_batch(
+                con,
+                Batch(
+                    batch_id,
+                    load_seq,
+                    name,
+                    table,
+                    as_of,
+                    tuple(kept["_file"].drop_nulls().unique().sort()),
+                    one.rows_in,
+                    accepted,
+                    refused,
+                    one.superseded,
+                    content,
+                    "unchanged" if is_repeat else "loaded",
+                ),
+            )
+            rules = quarantined.group_by("rule").agg(pl.struct("file", "row").n_unique().alias("rows")).sort("rule")
+            staged.append(
+                StagedTable(
+                    table,
+                    batch_id,
+                    one.rows_in,
+                    accepted,
+                    refused,
+                    one.superseded,
+                    counts.new,
+                    counts.changed,
+                    counts.tombstoned,
+                    dict(rules.iter_rows()),
+                )
+            )
+    return staged
+
+
+def _map(name: str, table: str, source: Source, raw: pl.DataFrame) -> _Mapped:
+    contract = CONTRACTS[table]
+    if isinstance(source, SampleSource):
+        readable, rejected, repeated, rows_in = raw, pl.DataFrame(schema=QUARANTINE), raw.clear(), raw.height
+    else:
+        result = to_canonical(RawTable(name, table, raw), source.tables[table], contract)
+        readable, rejected, repeated = result.frame, result.rejected, result.superseded
+        rows_in = raw.height - result.left_out
+    parts = split(contract, readable)
+    superseded = pl.concat([rows.select(PROVENANCE.keys()) for rows in (repeated, parts.superseded)]).unique().height
+    return _Mapped(contract, parts.accepted, pl.concat([rejected, parts.quarantined]), superseded, rows_in, readable)
+
+
+def _priced(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The tables with the price columns of subscription changes filled in, as the cross-table rules want them."""
+    if "subscription_changes" not in tables or "prices" not in tables:
+        return tables
+    changes = with_prices(tables["subscription_changes"], tables["prices"])
+    return tables | {"subscription_changes": changes}
+
+
+def _is_full(source: Source, table: str) -> bool:
+    return isinstance(source, FilesSource) and source.tables[table].snapshot == "full"
+
+
+def _mapping_hash(source: Source, table: str) -> str:
+    spec: TableMapping | SampleSource = source if isinstance(source, SampleSource) else source.tables[table]
+    return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:8]

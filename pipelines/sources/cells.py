@@ -1,0 +1,110 @@
+"""Cells of text as typed values. A cell that cannot be read is null in the result; the caller sees it by comparison."""
+
+import re
+
+import polars as pl
+
+_PLAIN = r"^[+-]?\d+(?:\.\d+)?$"
+_EU = r"^[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)?$"
+_WORDS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
+    "false": False,
+    "f": False,
+    "no": False,
+    "n": False,
+    "0": False,
+}
+_ISO_USUAL = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d")
+"""Polars reads these several times faster than forms with fractions or offsets."""
+_ISO_OTHER = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M%#z")
+_EPOCH_END = 7_258_118_400
+"""2200-01-01: a later epoch second is a millisecond that was taken for a second."""
+
+
+def text(cells: pl.Series) -> pl.Series:
+    """Any scalar as text without surrounding blanks; an empty cell is null."""
+    stripped = cells.cast(pl.String).str.strip_chars()
+    return stripped.replace("", None)
+
+
+def decimal(cells: pl.Series, eu: bool) -> pl.Series:
+    """Numbers as plain decimal text: `1234.50`, or with `eu` from `1.234,50`."""
+    fitting = where(cells, cells.str.contains(_EU if eu else _PLAIN)).str.strip_prefix("+")
+    return fitting.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True) if eu else fitting
+
+
+def integer(cells: pl.Series, eu: bool = False) -> pl.Series:
+    """Whole numbers; `12.0` is one, `12.5` is not."""
+    return decimal(cells, eu).str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)
+
+
+def minor_units(cells: pl.Series, exponent: pl.Series, eu: bool) -> tuple[pl.Series, pl.Series]:
+    """Amounts in major units as integers in minor units, and the mask of those with more decimals than the currency.
+
+    `exponent`: decimals of each row's currency. Never rounded: an amount with too many decimals is null.
+    """
+    parts = decimal(cells, eu).str.extract_groups(r"^(-?\d+)(?:\.(\d+))?$").struct
+    whole, fraction = parts.field("1"), parts.field("2").fill_null("").str.strip_chars_end("0")
+    rows = pl.DataFrame({"whole": whole, "fraction": fraction, "exponent": exponent})
+    too_fine = rows.select((pl.col("fraction").str.len_chars() > pl.col("exponent")).fill_null(False)).to_series()
+    padded = (pl.col("fraction") + "0000").str.head(pl.col("exponent"))
+    digits = rows.select(pl.concat_str("whole", padded)).to_series().cast(pl.Int64, strict=False)
+    return where(digits, ~too_fine), too_fine
+
+
+def boolean(cells: pl.Series) -> pl.Series:
+    """true, t, yes, y, 1 and their opposites, in any case."""
+    return cells.str.to_lowercase().replace_strict(_WORDS, default=None, return_dtype=pl.Boolean)
+
+
+def instant(cells: pl.Series, form: str, zone: str) -> pl.Series:
+    """Moments in UTC. `form`: iso, epoch_s, epoch_ms or a strptime format; `zone` holds where the cell names no offset.
+
+    Of an hour that occurs twice (end of summer time) the earlier one counts; an hour that the clocks skip is null.
+    """
+    if form in ("epoch_s", "epoch_ms"):
+        count, per_second = integer(cells), 1_000 if form == "epoch_ms" else 1
+        plausible = where(count, count.is_between(0, _EPOCH_END * per_second))
+        return (plausible * (1_000_000 // per_second)).cast(pl.Datetime("us", "UTC"))
+    if form != "iso":
+        return _strptime(cells, form, zone)
+    found = _first_fit(cells, _ISO_USUAL, zone)
+    unread = where(cells, found.is_null())
+    if unread.null_count() == unread.len():
+        return found
+    unread = unread.str.replace(r"^(\d{4}-\d{2}-\d{2}) +", "${1}T").str.replace(r" ?(UTC|GMT)$", "Z")
+    unread = unread.str.replace(r" ([+-]\d{2}(?::?\d{2})?)$", "${1}")
+    return found.zip_with(found.is_not_null(), _first_fit(unread, _ISO_OTHER, zone))
+
+
+def day(cells: pl.Series, form: str) -> pl.Series:
+    """Calendar days by `iso` (2026-01-31) or a strptime format."""
+    return cells.str.strptime(pl.Date, "%Y-%m-%d" if form == "iso" else form, strict=False)
+
+
+def in_utc(moments: pl.Series, zone: str) -> pl.Series:
+    """Moments of a typed column in UTC; `zone` holds where the column has none."""
+    if isinstance(moments.dtype, pl.Datetime) and moments.dtype.time_zone:
+        return moments.dt.cast_time_unit("us").dt.convert_time_zone("UTC")
+    local = moments.cast(pl.Datetime("us"))
+    return local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+
+
+def _first_fit(cells: pl.Series, forms: tuple[str, ...], zone: str) -> pl.Series:
+    found = _strptime(cells, forms[0], zone)
+    for form in forms[1:]:
+        unread = where(cells, found.is_null())
+        if unread.null_count() < unread.len():
+            found = found.zip_with(found.is_not_null(), _strptime(unread, form, zone))
+    return found
+
+
+def _strptime(cells: pl.Series, form: str, zone: str) -> pl.Series:
+    if re.search(r"%[:#]*z|%\+", form):
+        return cells.str.strptime(pl.Datetime("us", "UTC"), form, strict=False)
+    return in_utc(cells.str.strptime(pl.Datetime("us"), form, strict=False), zone)
+
+
+def where(cells: pl.Series, mask: pl.Series) -> pl.Series:
+    """The cells that the mask marks; the others null."""
+    nothing = pl.repeat(None, cells.len(), dtype=cells.dtype, eager=True)
+    return cells.zip_with(mask.fill_null(False), nothing)

@@ -1,0 +1,815 @@
+"""The KPI catalogue: what every published KPI is called, means and is made of, in English, Spanish and Portuguese.
+
+The one place for these texts: table and column comments, asset descriptions, `marts.kpi_catalogue` and the reference
+page follow it. Numbers follow the definitions; `section` says where.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import polars as pl
+
+Unit = Literal["rate", "ratio", "money_per_month", "money_per_year", "count", "score", "points"]
+Direction = Literal["higher_is_better", "lower_is_better", "neutral"]
+
+MOVEMENTS = "marts.mrr_movements"
+RETENTION = "marts.retention"
+COHORTS = "marts.cohorts"
+REVENUE = "marts.revenue_per_customer"
+
+EVERY_GRAIN = ("day", "week", "month", "quarter", "year")
+COHORT_GRAINS = ("month", "quarter", "year")
+
+BILLING = ("subscription_changes", "prices", "discounts", "fx_rates")
+
+NO_EVENTS = "Never NULL: a period without events is a row of zeros."
+NO_OPENING_CUSTOMERS = "NULL where nobody was a customer at the start, and on rows of native currencies."
+NO_OPENING_MRR = "NULL where the opening MRR is 0."
+NO_MRR_THEN = "NULL where nothing was paid 12 months earlier, and at the grains day and week."
+
+_CUSTOMERS = "customers"
+_ARR = "annualised minor units of `currency`, at the period's closing rate"
+_COHORT_ARR = "annualised minor units of `currency`, at the exchange rate of age 0"
+
+
+class Text(NamedTuple):
+    """One text in the three languages."""
+
+    en: str
+    es: str
+    pt: str
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """What a rate divides, in words. Its columns are `<column>_numerator` and `<column>_denominator`."""
+
+    numerator: str
+    denominator: str
+    counted_in: str
+    denominator_in: str | None = None
+
+
+@dataclass(frozen=True)
+class Kpi:
+    """One KPI: where it stands, what it means and how it is reckoned.
+
+    `is_additive`: it may be added over the members of a dimension (of one period, basis and currency). `exact`: the
+    column of exact integers behind a KPI that is a sum; a rate has a `ratio` instead.
+    """
+
+    id: str
+    table: str
+    column: str
+    name: Text
+    meaning: Text
+    formula: str
+    unit: Unit
+    direction: Direction
+    section: str
+    null_rule: str
+    grains: tuple[str, ...] = EVERY_GRAIN
+    sources: tuple[str, ...] = BILLING
+    is_additive: bool = False
+    ratio: Ratio | None = None
+    exact: str | None = None
+
+    @property
+    def numerator(self) -> str | None:
+        """Column that holds the numerator of a rate, or the exact integer behind a sum."""
+        return f"{self.column}_numerator" if self.ratio else self.exact
+
+    @property
+    def denominator(self) -> str | None:
+        """Column that holds the denominator of a rate; None for a sum."""
+        return f"{self.column}_denominator" if self.ratio else None
+
+
+def of_table(table: str) -> list[Kpi]:
+    """The KPIs of a table, in the order of the catalogue."""
+    return [kpi for kpi in CATALOGUE if kpi.table == table]
+
+
+def rates_of(table: str) -> list[Kpi]:
+    """The KPIs of a table that stand beside their numerator and denominator, in the order of their columns."""
+    return [kpi for kpi in of_table(table) if kpi.ratio]
+
+
+def catalogue_frame() -> pl.DataFrame:
+    """The catalogue as a table. Grain: KPI, in the order of the catalogue. Columns of `marts.KpiCatalogue`, less
+    policy_version; lists are joined by comma and space.
+    """
+    return pl.DataFrame(
+        [
+            {
+                "kpi": kpi.id,
+                "table_name": kpi.table,
+                "column_name": kpi.column,
+                **{f"name_{language}": text for language, text in kpi.name._asdict().items()},
+                **{f"meaning_{language}": text for language, text in kpi.meaning._asdict().items()},
+                "formula": kpi.formula,
+                "numerator": kpi.numerator,
+                "denominator": kpi.denominator,
+                "unit": kpi.unit,
+                "direction": kpi.direction,
+                "grains": ", ".join(kpi.grains),
+                "source_tables": ", ".join(kpi.sources),
+                "null_rule": kpi.null_rule,
+                "section": kpi.section,
+                "is_additive": kpi.is_additive,
+            }
+            for kpi in CATALOGUE
+        ],
+        schema_overrides={"numerator": pl.String, "denominator": pl.String},
+    )
+
+
+def _quotient(numerator: str, denominator: str) -> str:
+    return " / ".join(f"({term})" if " + " in term or " - " in term else term for term in (numerator, denominator))
+
+
+def _mrr(
+    column: str, name: Text, meaning: Text, *, exact: str, section: str = "2", direction: Direction = "higher_is_better"
+) -> Kpi:
+    return Kpi(
+        id="mrr" if column == "mrr_net" else column,
+        table=REVENUE,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=f"{exact} / 12 / 10^(decimals of the currency)",
+        unit="money_per_month",
+        direction=direction,
+        section=section,
+        null_rule=NO_EVENTS,
+        is_additive=True,
+        exact=exact,
+    )
+
+
+def _movement(column: str, name: Text, meaning: Text, *, direction: Direction) -> Kpi:
+    exact = column.removesuffix("_mrr") + "_arr_minor"
+    return Kpi(
+        id=column,
+        table=MOVEMENTS,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=f"{exact} / 12 / 10^(decimals of the currency)",
+        unit="money_per_month",
+        direction=direction,
+        section="3",
+        null_rule=NO_EVENTS,
+        is_additive=True,
+        exact=exact,
+    )
+
+
+def _customer_count(kpi_id: str, column: str, name: Text, meaning: Text, formula: str, *, direction: Direction) -> Kpi:
+    return Kpi(
+        id=kpi_id,
+        table=RETENTION,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=formula,
+        unit="count",
+        direction=direction,
+        section="1 and 4",
+        null_rule="NULL on rows of native currencies: a customer belongs to no currency.",
+        is_additive=True,
+        exact=column,
+    )
+
+
+def _customer_rate(
+    kpi_id: str,
+    name: Text,
+    meaning: Text,
+    numerator: str,
+    denominator: str,
+    *,
+    direction: Direction,
+    section: str = "4",
+) -> Kpi:
+    return Kpi(
+        id=kpi_id,
+        table=RETENTION,
+        column=kpi_id,
+        name=name,
+        meaning=meaning,
+        formula=_quotient(numerator, denominator),
+        unit="rate",
+        direction=direction,
+        section=section,
+        null_rule=NO_OPENING_CUSTOMERS,
+        ratio=Ratio(numerator, denominator, _CUSTOMERS),
+    )
+
+
+def _revenue_rate(
+    kpi_id: str,
+    name: Text,
+    meaning: Text,
+    numerator: str,
+    denominator: str = "opening MRR",
+    *,
+    direction: Direction,
+    unit: Unit = "rate",
+    section: str = "4",
+    null_rule: str = NO_OPENING_MRR,
+    grains: tuple[str, ...] = EVERY_GRAIN,
+) -> Kpi:
+    return Kpi(
+        id=kpi_id,
+        table=RETENTION,
+        column=kpi_id,
+        name=name,
+        meaning=meaning,
+        formula=_quotient(numerator, denominator),
+        unit=unit,
+        direction=direction,
+        section=section,
+        null_rule=null_rule,
+        grains=grains,
+        ratio=Ratio(numerator, denominator, _ARR),
+    )
+
+
+def _cohort_rate(column: str, name: Text, meaning: Text, numerator: str, denominator: str, counted_in: str) -> Kpi:
+    return Kpi(
+        id=f"cohort_{column}",
+        table=COHORTS,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=_quotient(numerator, denominator),
+        unit="rate",
+        direction="higher_is_better",
+        section="5",
+        null_rule="NULL where the cohort is empty at age 0; a cell after `as_of` is absent.",
+        grains=COHORT_GRAINS,
+        ratio=Ratio(numerator, denominator, counted_in),
+    )
+
+
+_RECURRING_REVENUE = [
+    _mrr(
+        "mrr_net",
+        Text(
+            "Monthly recurring revenue (MRR)", "Ingresos recurrentes mensuales (MRR)", "Receita recorrente mensal (MRR)"
+        ),
+        Text(
+            "Value per month of all contracts in force at the end of the period, after recurring discounts.",
+            "Valor mensual de todos los contratos vigentes al cierre del período, después de descuentos recurrentes.",
+            "Valor mensal de todos os contratos vigentes no fim do período, já com os descontos recorrentes.",
+        ),
+        exact="arr_minor",
+    ),
+    Kpi(
+        id="arr",
+        table=REVENUE,
+        column="arr",
+        name=Text(
+            "Annual recurring revenue (ARR)", "Ingresos recurrentes anuales (ARR)", "Receita recorrente anual (ARR)"
+        ),
+        meaning=Text(
+            "Value per year of all contracts in force at the end of the period: 12 times MRR, exactly.",
+            "Valor anual de todos los contratos vigentes al cierre del período: exactamente 12 veces el MRR.",
+            "Valor anual de todos os contratos vigentes no fim do período: exatamente 12 vezes o MRR.",
+        ),
+        formula="arr_minor / 10^(decimals of the currency)",
+        unit="money_per_year",
+        direction="higher_is_better",
+        section="0 and 2",
+        null_rule=NO_EVENTS,
+        is_additive=True,
+        exact="arr_minor",
+    ),
+    _mrr(
+        "mrr_list",
+        Text("MRR at list price", "MRR a precio de lista", "MRR a preço de tabela"),
+        Text(
+            "MRR at contract prices, before discounts.",
+            "MRR a los precios del contrato, antes de descuentos.",
+            "MRR aos preços de contrato, antes dos descontos.",
+        ),
+        exact="arr_list_minor",
+        direction="neutral",
+    ),
+    _mrr(
+        "mrr_committed",
+        Text("Committed MRR", "MRR comprometido", "MRR comprometido"),
+        Text(
+            "MRR less all that is already scheduled to end or shrink.",
+            "MRR menos todo lo que ya tiene programada su baja o su reducción.",
+            "MRR menos tudo o que já está programado para terminar ou diminuir.",
+        ),
+        exact="arr_committed_minor",
+    ),
+    _mrr(
+        "mrr_past_due",
+        Text("Past-due MRR", "MRR con pagos vencidos", "MRR em atraso"),
+        Text(
+            "MRR of subscriptions whose payment is overdue, within the grace period; it is part of MRR.",
+            "MRR de suscripciones con pagos vencidos, dentro del plazo de gracia; forma parte del MRR.",
+            "MRR de assinaturas com pagamento em atraso, dentro da carência; faz parte do MRR.",
+        ),
+        exact="arr_past_due_minor",
+        direction="lower_is_better",
+    ),
+    _mrr(
+        "mrr_renewal_grace",
+        Text("MRR awaiting renewal", "MRR pendiente de renovación", "MRR à espera de renovação"),
+        Text(
+            "MRR of terms that have ended without a renewal decision, within the grace period; it is part of MRR.",
+            "MRR de contratos vencidos sin decisión de renovación, dentro del plazo de gracia; forma parte del MRR.",
+            "MRR de contratos vencidos sem decisão de renovação, dentro da carência; faz parte do MRR.",
+        ),
+        exact="arr_renewal_grace_minor",
+        direction="neutral",
+    ),
+    Kpi(
+        id="paying_customers",
+        table=REVENUE,
+        column="paying_customers",
+        name=Text("Paying customers", "Clientes de pago", "Clientes pagantes"),
+        meaning=Text(
+            "Accounts with MRR above 0 at the end of the period.",
+            "Cuentas con MRR mayor que 0 al cierre del período.",
+            "Contas com MRR acima de 0 no fim do período.",
+        ),
+        formula="accounts with closing MRR > 0 (in the row's currency; not to be added over currencies)",
+        unit="count",
+        direction="higher_is_better",
+        section="1",
+        null_rule=NO_EVENTS,
+        is_additive=True,
+        exact="paying_customers",
+    ),
+    Kpi(
+        id="arpa",
+        table=REVENUE,
+        column="arpa",
+        name=Text(
+            "Average revenue per account (ARPA)",
+            "Ingreso medio por cuenta (ARPA)",
+            "Receita média por conta (ARPA)",
+        ),
+        meaning=Text(
+            "MRR per paying customer at the end of the period.",
+            "MRR por cliente de pago al cierre del período.",
+            "MRR por cliente pagante no fim do período.",
+        ),
+        formula="closing ARR / paying customers / 12 / 10^(decimals of the currency)",
+        unit="money_per_month",
+        direction="higher_is_better",
+        section="6",
+        null_rule="NULL where nobody pays.",
+        ratio=Ratio("closing ARR", "paying customers", "annualised minor units of `currency`", _CUSTOMERS),
+    ),
+]
+
+_MOVEMENTS = [
+    _movement(
+        "new_mrr",
+        Text("New MRR", "MRR nuevo", "Novo MRR"),
+        Text(
+            "MRR of accounts that pay for the first time.",
+            "MRR de cuentas que pagan por primera vez.",
+            "MRR de contas que pagam pela primeira vez.",
+        ),
+        direction="higher_is_better",
+    ),
+    _movement(
+        "expansion_mrr",
+        Text("Expansion MRR", "MRR de expansión", "MRR de expansão"),
+        Text(
+            "MRR that paying accounts added: seats, prices, plans, products, ended discounts.",
+            "MRR que añadieron las cuentas que ya pagaban: puestos, precios, planes, productos o fin de descuentos.",
+            "MRR que as contas já pagantes acrescentaram: licenças, preços, planos, produtos ou fim de descontos.",
+        ),
+        direction="higher_is_better",
+    ),
+    _movement(
+        "contraction_mrr",
+        Text("Contraction MRR", "MRR de contracción", "MRR de contração"),
+        Text(
+            "MRR that accounts gave up while they went on paying.",
+            "MRR que redujeron las cuentas que siguen pagando.",
+            "MRR que as contas reduziram sem deixar de pagar.",
+        ),
+        direction="lower_is_better",
+    ),
+    _movement(
+        "churn_mrr",
+        Text("Churned MRR", "MRR perdido por cancelaciones", "MRR perdido por cancelamento (churn)"),
+        Text(
+            "MRR of accounts that stopped paying altogether.",
+            "MRR de las cuentas que dejaron de pagar por completo.",
+            "MRR das contas que deixaram de pagar por completo.",
+        ),
+        direction="lower_is_better",
+    ),
+    _movement(
+        "reactivation_mrr",
+        Text("Reactivation MRR", "MRR de reactivación", "MRR de reativação"),
+        Text(
+            "MRR of accounts that pay again after they had stopped.",
+            "MRR de cuentas que vuelven a pagar después de haber dejado de hacerlo.",
+            "MRR de contas que voltam a pagar depois de terem parado.",
+        ),
+        direction="higher_is_better",
+    ),
+    _movement(
+        "fx_impact_mrr",
+        Text("Exchange-rate effect on MRR", "Efecto del tipo de cambio en el MRR", "Efeito cambial no MRR"),
+        Text(
+            "Change of the opening MRR in the reporting currency that comes from exchange rates alone.",
+            "Variación del MRR inicial en la moneda de reporte debida únicamente al tipo de cambio.",
+            "Variação do MRR inicial na moeda de referência causada apenas pelo câmbio.",
+        ),
+        direction="neutral",
+    ),
+]
+
+_CUSTOMER_COUNTS = [
+    _customer_count(
+        "customers",
+        "closing_customers",
+        Text("Customers", "Clientes", "Clientes"),
+        Text(
+            "Accounts that are customers at the end of the period: paying, paused within the limit, temporarily free.",
+            "Cuentas que son clientes al cierre del período: de pago, en pausa dentro del límite o gratis temporalmente.",
+            "Contas que são clientes no fim do período: pagantes, em pausa dentro do limite ou temporariamente grátis.",
+        ),
+        "E = S - C + N + R",
+        direction="higher_is_better",
+    ),
+    _customer_count(
+        "new_customers",
+        "customers_new",
+        Text("New customers", "Clientes nuevos", "Novos clientes"),
+        Text(
+            "Customers at the end of the period that became customers in it for the first time.",
+            "Clientes al cierre del período que lo fueron por primera vez durante el período.",
+            "Clientes no fim do período que se tornaram clientes nele pela primeira vez.",
+        ),
+        "N",
+        direction="higher_is_better",
+    ),
+    _customer_count(
+        "returned_customers",
+        "customers_returned",
+        Text("Returned customers", "Clientes recuperados", "Clientes recuperados"),
+        Text(
+            "Customers at the end of the period that had left before it and came back in it.",
+            "Clientes al cierre del período que se habían ido antes y volvieron durante el período.",
+            "Clientes no fim do período que haviam saído antes e voltaram durante o período.",
+        ),
+        "R",
+        direction="higher_is_better",
+    ),
+    _customer_count(
+        "lost_customers",
+        "customers_lost",
+        Text("Lost customers", "Clientes perdidos", "Clientes perdidos"),
+        Text(
+            "Customers at the start of the period that are no longer customers at its end.",
+            "Clientes al inicio del período que ya no lo son al cierre.",
+            "Clientes no início do período que já não o são no fim.",
+        ),
+        "C",
+        direction="lower_is_better",
+    ),
+]
+
+_RETENTION = [
+    _customer_rate(
+        "customer_churn_rate",
+        Text("Customer churn rate", "Tasa de cancelación de clientes", "Taxa de cancelamento de clientes (churn)"),
+        Text(
+            "Share of the customers at the start of the period that are lost at its end.",
+            "Porcentaje de los clientes al inicio del período que se habían perdido al cierre.",
+            "Percentual dos clientes do início do período perdidos até o fim dele.",
+        ),
+        "customers lost",
+        "customers at the start",
+        direction="lower_is_better",
+    ),
+    _customer_rate(
+        "customer_churn_rate_voluntary",
+        Text(
+            "Voluntary customer churn rate",
+            "Tasa de cancelación voluntaria de clientes",
+            "Taxa de cancelamento voluntário de clientes",
+        ),
+        Text(
+            "Share of the customers at the start that left of their own will.",
+            "Porcentaje de los clientes al inicio que se fueron por decisión propia.",
+            "Percentual dos clientes do início que saíram por decisão própria.",
+        ),
+        "customers lost, voluntary",
+        "customers at the start",
+        direction="lower_is_better",
+        section="4 and 15",
+    ),
+    _customer_rate(
+        "customer_churn_rate_involuntary",
+        Text(
+            "Involuntary customer churn rate",
+            "Tasa de cancelación involuntaria de clientes",
+            "Taxa de cancelamento involuntário de clientes",
+        ),
+        Text(
+            "Share of the customers at the start that were lost because a payment failed.",
+            "Porcentaje de los clientes al inicio que se perdieron por fallos en el pago.",
+            "Percentual dos clientes do início perdidos por falha de pagamento.",
+        ),
+        "customers lost, involuntary",
+        "customers at the start",
+        direction="lower_is_better",
+        section="4 and 15",
+    ),
+    _customer_rate(
+        "customer_churn_rate_unknown",
+        Text(
+            "Customer churn rate, reason unknown",
+            "Tasa de cancelación de clientes por motivo desconocido",
+            "Taxa de cancelamento de clientes por motivo desconhecido",
+        ),
+        Text(
+            "Share of the customers at the start that were lost for a reason that is not known.",
+            "Porcentaje de los clientes al inicio que se perdieron sin que conste el motivo.",
+            "Percentual dos clientes do início perdidos sem motivo registrado.",
+        ),
+        "customers lost, reason unknown",
+        "customers at the start",
+        direction="lower_is_better",
+        section="4 and 15",
+    ),
+    _customer_rate(
+        "customer_churn_rate_incl_intraperiod",
+        Text(
+            "Customer churn rate incl. customers won and lost in the period",
+            "Tasa de cancelación con los clientes captados y perdidos en el período",
+            "Taxa de cancelamento com os clientes conquistados e perdidos no período",
+        ),
+        Text(
+            "Customer churn rate that also counts those who came and left within the period.",
+            "Tasa de cancelación que también cuenta a quienes llegaron y se fueron dentro del mismo período.",
+            "Taxa de cancelamento que conta também quem entrou e saiu dentro do mesmo período.",
+        ),
+        "customers lost + won and lost within the period",
+        "customers at the start + won and lost within the period",
+        direction="lower_is_better",
+    ),
+    _customer_rate(
+        "customer_retention_rate",
+        Text(
+            "Customer retention rate (CRR)",
+            "Tasa de retención de clientes (CRR)",
+            "Taxa de retenção de clientes (CRR)",
+        ),
+        Text(
+            "Share of the customers at the start of the period that are still customers at its end.",
+            "Porcentaje de los clientes al inicio del período que lo siguen siendo al cierre.",
+            "Percentual dos clientes do início do período que continuam clientes no fim.",
+        ),
+        "customers at the end - new - returned",
+        "customers at the start",
+        direction="higher_is_better",
+    ),
+    _revenue_rate(
+        "revenue_churn_rate",
+        Text(
+            "Revenue churn rate",
+            "Tasa de pérdida de ingresos por cancelación",
+            "Taxa de perda de receita por cancelamento",
+        ),
+        Text(
+            "Share of the opening MRR that was lost with accounts that stopped paying.",
+            "Porcentaje del MRR inicial perdido con las cuentas que dejaron de pagar.",
+            "Percentual do MRR inicial perdido com as contas que deixaram de pagar.",
+        ),
+        "churn",
+        direction="lower_is_better",
+    ),
+    _revenue_rate(
+        "revenue_churn_rate_voluntary",
+        Text(
+            "Voluntary revenue churn rate",
+            "Tasa de pérdida de ingresos por cancelación voluntaria",
+            "Taxa de perda de receita por cancelamento voluntário",
+        ),
+        Text(
+            "Share of the opening MRR lost with customers that left of their own will.",
+            "Porcentaje del MRR inicial perdido con clientes que se fueron por decisión propia.",
+            "Percentual do MRR inicial perdido com clientes que saíram por decisão própria.",
+        ),
+        "churn of lost customers, voluntary",
+        direction="lower_is_better",
+        section="4 and 15",
+    ),
+    _revenue_rate(
+        "revenue_churn_rate_involuntary",
+        Text(
+            "Involuntary revenue churn rate",
+            "Tasa de pérdida de ingresos por cancelación involuntaria",
+            "Taxa de perda de receita por cancelamento involuntário",
+        ),
+        Text(
+            "Share of the opening MRR lost with customers whose payment failed.",
+            "Porcentaje del MRR inicial perdido con clientes cuyo pago falló.",
+            "Percentual do MRR inicial perdido com clientes cujo pagamento falhou.",
+        ),
+        "churn of lost customers, involuntary",
+        direction="lower_is_better",
+        section="4 and 15",
+    ),
+    _revenue_rate(
+        "revenue_churn_rate_unknown",
+        Text(
+            "Revenue churn rate, reason unknown",
+            "Tasa de pérdida de ingresos por motivo desconocido",
+            "Taxa de perda de receita por motivo desconhecido",
+        ),
+        Text(
+            "Share of the opening MRR lost with customers whose reason is not known.",
+            "Porcentaje del MRR inicial perdido con clientes cuyo motivo no consta.",
+            "Percentual do MRR inicial perdido com clientes sem motivo registrado.",
+        ),
+        "churn of lost customers, reason unknown",
+        direction="lower_is_better",
+        section="4 and 15",
+    ),
+    _revenue_rate(
+        "gross_revenue_churn_rate",
+        Text("Gross revenue churn rate", "Tasa bruta de pérdida de ingresos", "Taxa bruta de perda de receita"),
+        Text(
+            "Share of the opening MRR that was lost by churn and contraction.",
+            "Porcentaje del MRR inicial perdido por cancelaciones y contracciones.",
+            "Percentual do MRR inicial perdido por cancelamento e contração.",
+        ),
+        "churn + contraction",
+        direction="lower_is_better",
+    ),
+    _revenue_rate(
+        "net_revenue_churn_rate",
+        Text("Net revenue churn rate", "Tasa neta de pérdida de ingresos", "Taxa líquida de perda de receita"),
+        Text(
+            "Churn and contraction less expansion, as a share of the opening MRR; negative where expansion is larger.",
+            "Cancelaciones y contracciones menos expansión, sobre el MRR inicial; negativa si la expansión es mayor.",
+            "Cancelamento e contração menos expansão, sobre o MRR inicial; negativa se a expansão for maior.",
+        ),
+        "churn + contraction - expansion",
+        direction="lower_is_better",
+    ),
+    _revenue_rate(
+        "gross_revenue_retention",
+        Text(
+            "Gross revenue retention (GRR)",
+            "Retención bruta de ingresos (GRR)",
+            "Retenção bruta de receita (GRR)",
+        ),
+        Text(
+            "Share of the opening MRR that is kept, without counting any expansion.",
+            "Porcentaje del MRR inicial que se conserva, sin contar ninguna expansión.",
+            "Percentual do MRR inicial que se mantém, sem contar nenhuma expansão.",
+        ),
+        "sum over accounts of min(opening, closing)",
+        direction="higher_is_better",
+    ),
+    _revenue_rate(
+        "net_revenue_retention",
+        Text("Net revenue retention (NRR)", "Retención neta de ingresos (NRR)", "Retenção líquida de receita (NRR)"),
+        Text(
+            "What the accounts that paid at the start pay at the end, as a share of what they paid at the start.",
+            "Lo que pagan al cierre las cuentas que pagaban al inicio, sobre lo que pagaban entonces.",
+            "O que as contas que pagavam no início pagam no fim, em relação ao que pagavam.",
+        ),
+        "closing of accounts with opening > 0",
+        direction="higher_is_better",
+    ),
+    _revenue_rate(
+        "nrr_12m",
+        Text(
+            "Net revenue retention over 12 months",
+            "Retención neta de ingresos a 12 meses",
+            "Retenção líquida de receita em 12 meses",
+        ),
+        Text(
+            "What the accounts that paid 12 months earlier pay now, as a share of what they paid then.",
+            "Lo que pagan hoy las cuentas que pagaban hace 12 meses, sobre lo que pagaban entonces.",
+            "O que as contas que pagavam há 12 meses pagam hoje, em relação ao que pagavam.",
+        ),
+        "MRR now of the accounts that paid 12 months earlier",
+        "their MRR 12 months earlier",
+        direction="higher_is_better",
+        null_rule=NO_MRR_THEN,
+        grains=COHORT_GRAINS,
+    ),
+    _revenue_rate(
+        "grr_12m",
+        Text(
+            "Gross revenue retention over 12 months",
+            "Retención bruta de ingresos a 12 meses",
+            "Retenção bruta de receita em 12 meses",
+        ),
+        Text(
+            "Share of the MRR of 12 months earlier that is kept, without counting any expansion.",
+            "Porcentaje del MRR de hace 12 meses que se conserva, sin contar ninguna expansión.",
+            "Percentual do MRR de há 12 meses que se mantém, sem contar nenhuma expansão.",
+        ),
+        "sum over accounts of min(MRR 12 months earlier, MRR now)",
+        "their MRR 12 months earlier",
+        direction="higher_is_better",
+        null_rule=NO_MRR_THEN,
+        grains=COHORT_GRAINS,
+    ),
+    _revenue_rate(
+        "quick_ratio",
+        Text("Quick ratio", "Quick ratio (MRR ganado frente a perdido)", "Quick ratio (MRR ganho sobre MRR perdido)"),
+        Text(
+            "MRR gained for each unit of MRR lost.",
+            "MRR ganado por cada unidad de MRR perdida.",
+            "MRR ganho para cada unidade de MRR perdida.",
+        ),
+        "new + expansion + reactivation",
+        "contraction + churn",
+        direction="higher_is_better",
+        unit="ratio",
+        null_rule="NULL where nothing was lost.",
+    ),
+    _revenue_rate(
+        "expansion_rate",
+        Text("Expansion rate", "Tasa de expansión", "Taxa de expansão"),
+        Text(
+            "Expansion as a share of the opening MRR.",
+            "Expansión como porcentaje del MRR inicial.",
+            "Expansão como percentual do MRR inicial.",
+        ),
+        "expansion",
+        direction="higher_is_better",
+    ),
+    _revenue_rate(
+        "reactivation_rate",
+        Text("Reactivation rate", "Tasa de reactivación", "Taxa de reativação"),
+        Text(
+            "Reactivation as a share of the opening MRR.",
+            "Reactivación como porcentaje del MRR inicial.",
+            "Reativação como percentual do MRR inicial.",
+        ),
+        "reactivation",
+        direction="higher_is_better",
+    ),
+]
+
+_COHORTS = [
+    _cohort_rate(
+        "customer_retention",
+        Text("Customer retention by cohort", "Retención de clientes por cohorte", "Retenção de clientes por coorte"),
+        Text(
+            "Share of a cohort's customers at age 0 that are customers at this age.",
+            "Porcentaje de los clientes de la cohorte en la edad 0 que lo son a esta edad.",
+            "Percentual dos clientes da coorte na idade 0 que são clientes nesta idade.",
+        ),
+        "customers of the cohort at this age",
+        "customers of the cohort at age 0",
+        _CUSTOMERS,
+    ),
+    _cohort_rate(
+        "net_revenue_retention",
+        Text(
+            "Net revenue retention by cohort",
+            "Retención neta de ingresos por cohorte",
+            "Retenção líquida de receita por coorte",
+        ),
+        Text(
+            "MRR of a cohort at this age as a share of its MRR at age 0.",
+            "MRR de la cohorte a esta edad como porcentaje de su MRR en la edad 0.",
+            "MRR da coorte nesta idade como percentual do seu MRR na idade 0.",
+        ),
+        "MRR of the cohort at this age",
+        "MRR of the cohort at age 0",
+        _COHORT_ARR,
+    ),
+    _cohort_rate(
+        "gross_revenue_retention",
+        Text(
+            "Gross revenue retention by cohort",
+            "Retención bruta de ingresos por cohorte",
+            "Retenção bruta de receita por coorte",
+        ),
+        Text(
+            "Share of a cohort's MRR at age 0 that is kept at this age, without counting any expansion.",
+            "Porcentaje del MRR de la cohorte en la edad 0 que conserva a esta edad, sin contar ninguna expansión.",
+            "Percentual do MRR da coorte na idade 0 que se mantém nesta idade, sem contar nenhuma expansão.",
+        ),
+        "sum over accounts of min(MRR at age 0, MRR at this age)",
+        "MRR of the cohort at age 0",
+        _COHORT_ARR,
+    ),
+]
+
+CATALOGUE: tuple[Kpi, ...] = (*_RECURRING_REVENUE, *_MOVEMENTS, *_CUSTOMER_COUNTS, *_RETENTION, *_COHORTS)

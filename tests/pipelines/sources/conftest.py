@@ -1,0 +1,54 @@
+"""A folder with a sources.yaml and files, taken through the real path: configuration, reading, mapping, contract."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import FilesSource, TableMapping, load_settings
+from pipelines.sources.files import RawTable, read_raw
+from pipelines.sources.mapping import accept
+from schemas.sources import CONTRACTS
+from schemas.validation import Split
+
+Files = dict[str, str | bytes]
+
+
+@pytest.fixture
+def mapping(tmp_path: Path) -> Callable[[str, Files], tuple[str, TableMapping]]:
+    """Writes files and the `tables` part of a sources.yaml; returns name and mapping of the only table."""
+
+    def write(tables: str, files: Files) -> tuple[str, TableMapping]:
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        indented = "\n".join(" " * 6 + line for line in tables.strip("\n").splitlines())
+        (tmp_path / "sources.yaml").write_text(f"sources:\n  shop:\n    kind: files\n    tables:\n{indented}\n")
+        source = load_settings(tmp_path).sources.sources["shop"]
+        assert isinstance(source, FilesSource)
+        return next(iter(source.tables.items()))
+
+    return write
+
+
+@pytest.fixture
+def read(mapping: Callable[[str, Files], tuple[str, TableMapping]], tmp_path: Path) -> Callable[[str, Files], RawTable]:
+    """The raw rows of the only table."""
+
+    def run(tables: str, files: Files) -> RawTable:
+        name, spec = mapping(tables, files)
+        return read_raw("shop", name, spec, tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def stage(mapping: Callable[[str, Files], tuple[str, TableMapping]], tmp_path: Path) -> Callable[[str, Files], Split]:
+    """The fate of every row of the only table."""
+
+    def run(tables: str, files: Files) -> Split:
+        name, spec = mapping(tables, files)
+        return accept(read_raw("shop", name, spec, tmp_path), spec, CONTRACTS[name])
+
+    return run

@@ -1,0 +1,352 @@
+"""Identity: which ids of which source mean which account, and which accounts do not count.
+
+Definitions section 0, account; decisions 8 and 16. Frames come from staging and carry the `source` of each row.
+Messages name account ids only: an id of another source may be an e-mail address.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import polars as pl
+
+from schemas.policy import Policy
+from transforms import runs
+from transforms.slices import UNASSIGNED
+
+ANY_SOURCE = "*"
+_MAPPED_IDS = ("customer_id", "ref", "respondent_id")
+
+
+class IdentityCycle(ValueError):
+    """Accounts that are mapped to each other, or are each other's parent, in a circle."""
+
+
+class Directory(NamedTuple):
+    """What is known of accounts before any billing customer or reference is looked up.
+
+    `known`: id, account_id (after merges and, if the policy says so, at the top parent), excluded_reason (else null);
+    one row per id that names an account. `identity_map`: the source table. `excluded`: id, reason, one row per id.
+    """
+
+    known: pl.DataFrame
+    identity_map: pl.DataFrame
+    excluded: pl.DataFrame
+
+
+def directory(accounts: pl.DataFrame, identity_map: pl.DataFrame, excluded: pl.DataFrame, policy: Policy) -> Directory:
+    """The directory of accounts.
+
+    `accounts`: `Accounts` with `source`, as known at `as_of`. An account id that the identity map (under the CRM's
+    source or `*`) maps on is a merged account; chains are followed to their end. A row of the CRM's source comes before
+    one of `*`, then the first source by name. An id excluded before a merge excludes the account that survives; an
+    excluded account leaves its parent and siblings in.
+    Raises IdentityCycle if merges or parents run in a circle.
+    """
+    moves = (
+        identity_map.filter(
+            (pl.col("source") == ANY_SOURCE) | pl.col("source").is_in(accounts["source"].unique().implode())
+        )
+        .filter(pl.col("source_id") != pl.col("account_id"))
+        .sort(pl.col("source") == ANY_SOURCE, "source", "source_id")
+        .unique("source_id", keep="first", maintain_order=True)
+    )
+    ids = pl.concat(
+        [
+            accounts["account_id"],
+            accounts["parent_account_id"],
+            identity_map["account_id"],
+            moves["source_id"],
+        ]
+    )
+    survivors = _followed(moves.select(id="source_id", to="account_id"), "identity_map maps accounts")
+    known = (
+        pl.DataFrame({"id": ids.drop_nulls().unique().sort()})
+        .join(survivors, on="id", how="left", maintain_order="left")
+        .select("id", survivor=pl.coalesce("to", "id"))
+    )
+    known = known.with_columns(account_id="survivor")
+    if policy.account_level == "parent":
+        parents = _followed(_parents(accounts, known), "parent_account_id names parents")
+        known = known.join(parents, left_on="survivor", right_on="id", how="left", maintain_order="left").with_columns(
+            account_id=pl.coalesce("to", "survivor")
+        )
+    excluded = excluded.group_by(id="account_id").agg(pl.col("reason").min())
+    reasons = (
+        excluded.join(known, on="id", how="left")
+        .select(id=pl.coalesce("survivor", "id"), reason="reason")
+        .group_by("id")
+        .agg(pl.col("reason").min())
+    )
+    known = (
+        known.join(reasons, left_on="survivor", right_on="id", how="left", maintain_order="left")
+        .join(reasons, left_on="account_id", right_on="id", how="left", suffix="_of_top", maintain_order="left")
+        .select("id", "account_id", excluded_reason=pl.coalesce("reason", "reason_of_top"))
+    )
+    return Directory(known, identity_map, excluded)
+
+
+def account_of_customers(customers: pl.DataFrame, changes: pl.DataFrame, known: Directory) -> pl.DataFrame:
+    """The account of every billing customer, also of one that occurs in `subscription_changes` only.
+
+    Grain: source x customer. Columns: source, customer_id, account_id, matched_by, excluded_reason (null if it counts).
+    The first match wins: `identity_map`, `account_ref` (an account that is known), `account_id` (a known account of the
+    same id), else the customer is an account of its `own`. Decision 16.
+    """
+    keys = ["source", "customer_id"]
+    named = (
+        pl.concat([customers.select(*keys, "account_ref"), changes.select(*keys, account_ref=pl.lit(None, pl.String))])
+        .sort(*keys, "account_ref", nulls_last=True)
+        .unique(keys, keep="first", maintain_order=True)
+    )
+    found = {
+        "identity_map": _by_identity_map(named, "customer_id", known),
+        "account_ref": _by_id(named, "account_ref", known.known),
+        "account_id": _by_id(named, "customer_id", known.known),
+        "own": named.select(account_id="customer_id", excluded_reason=pl.lit(None, pl.String)),
+    }
+    return _first_match(named.select(keys), "customer_id", found, known)
+
+
+def account_of_refs(refs: pl.DataFrame, customers: pl.DataFrame, known: Directory) -> pl.DataFrame:
+    """The account of every reference that surveys, support, usage, costs or CRM tables make.
+
+    `refs`: source, ref; `customers`: the result of `account_of_customers`. Grain: source x ref that is not null.
+    Columns: source, ref, account_id (`unassigned` if nothing matches), excluded_reason. The first match wins: identity
+    map, known account, billing customer (unless customers of that id belong to several accounts).
+    """
+    named = refs.select("source", "ref").drop_nulls().unique().sort("source", "ref")
+    unambiguous = (
+        customers.group_by(id="customer_id")
+        .agg(
+            pl.col("account_id").min(),
+            pl.col("excluded_reason").min(),
+            accounts=pl.col("account_id").n_unique(),
+            is_excluded=pl.col("excluded_reason").is_not_null().all(),
+        )
+        .filter(pl.col("accounts") == 1)
+        .select("id", "account_id", excluded_reason=pl.when("is_excluded").then("excluded_reason"))
+    )
+    found = {
+        "identity_map": _by_identity_map(named, "ref", known),
+        "account_id": _by_id(named, "ref", known.known),
+        "customer_id": _by_id(named, "ref", unambiguous),
+        UNASSIGNED: _nobody(named),
+    }
+    return _first_match(named, "ref", found, known).drop("matched_by")
+
+
+def account_of_respondents(respondents: pl.DataFrame, known: Directory) -> pl.DataFrame:
+    """The account of every survey respondent that the identity map names; all others are `unassigned`.
+
+    `respondents`: source, respondent_id. Grain: source x respondent_id that is not null. Columns: source,
+    respondent_id, account_id, excluded_reason.
+    """
+    named = respondents.select("source", "respondent_id").drop_nulls().unique().sort("source", "respondent_id")
+    found = {"identity_map": _by_identity_map(named, "respondent_id", known), UNASSIGNED: _nobody(named)}
+    return _first_match(named, "respondent_id", found, known).drop("matched_by")
+
+
+def resolve(frame: pl.DataFrame, mapping: pl.DataFrame, column: str) -> pl.DataFrame:
+    """The frame with the account that `column` means: account_id (`unassigned` without a match) and excluded_reason.
+
+    `mapping`: a result of `account_of_customers`, `account_of_refs` or `account_of_respondents`. Row order is kept; an
+    account_id that the frame has already is replaced.
+    """
+    (key,) = (name for name in _MAPPED_IDS if name in mapping.columns)
+    accounts = mapping.select("source", _id=key, _account_id="account_id", _reason="excluded_reason")
+    return (
+        frame.join(
+            accounts,
+            left_on=["source", column],
+            right_on=["source", "_id"],
+            how="left",
+            validate="m:1",
+            maintain_order="left",
+        )
+        .with_columns(account_id=pl.col("_account_id").fill_null(UNASSIGNED), excluded_reason="_reason")
+        .drop("_account_id", "_reason")
+    )
+
+
+def resolve_people(frame: pl.DataFrame, refs: pl.DataFrame, respondents: pl.DataFrame) -> pl.DataFrame:
+    """Survey rows with the account of their `account_ref`, or where it leads nowhere that of their `respondent_id`."""
+    people = resolve(frame, respondents, "respondent_id")
+    rows = resolve(frame, refs, "account_ref")
+    is_open = (rows["account_id"] == UNASSIGNED) & rows["excluded_reason"].is_null()
+    return rows.with_columns(
+        pl.when(is_open).then(people[column]).otherwise(rows[column]).alias(column)
+        for column in ("account_id", "excluded_reason")
+    )
+
+
+def surviving_accounts(accounts: pl.DataFrame, known: Directory) -> pl.DataFrame:
+    """CRM account rows under their resolved account_id, without excluded accounts.
+
+    Of merged accounts (or a parent and its children) the rows of the one that gives its id hold; if the CRM has none of
+    it, those of the first id.
+    """
+    counted = known.known.filter(pl.col("excluded_reason").is_null())
+    return _survivors(accounts, counted.select("id", "account_id"))
+
+
+def without_excluded(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of a resolved frame that count, and how many accounts do not: reason, accounts.
+
+    An excluded account id drops the account; an excluded customer id or reference drops the rows that name it.
+    Definitions section 2, the last row.
+    """
+    counts = (
+        frame.filter(pl.col("excluded_reason").is_not_null())
+        .group_by(reason="excluded_reason")
+        .agg(accounts=pl.col("account_id").n_unique().cast(pl.Int64))
+        .sort("reason")
+    )
+    return frame.filter(pl.col("excluded_reason").is_null()).drop("excluded_reason"), counts
+
+
+def with_deletions(changes: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
+    """Subscription changes in which every item of a deleted customer ends when the customer was deleted.
+
+    Adds a row of status `ended`, reason `deleted`, change_id `<item_id>:deleted` for every item that still lives then.
+    What would take effect later is dropped; if it was asked for before, it stays as withdrawn at the deletion,
+    so that the committed value of the days before does not change. Decision 8; definitions section 2.
+    """
+    deletions = customers.filter(pl.col("deleted_at").is_not_null()).select("source", "customer_id", "deleted_at")
+    rows = changes.join(deletions, on=["source", "customer_id"], how="left", validate="m:1", maintain_order="left")
+    at, deleted_at = pl.col("effective_at"), pl.col("deleted_at")
+    too_late = ((at > deleted_at) | ((at == deleted_at) & (pl.col("status") != "ended"))).fill_null(False)
+    rows = rows.filter(~too_late | (pl.col("requested_at") < deleted_at).fill_null(False)).with_columns(
+        withdrawn_at=pl.when(too_late).then(pl.min_horizontal("withdrawn_at", "deleted_at")).otherwise("withdrawn_at")
+    )
+    items = rows.filter(deleted_at.is_not_null()).select("source", "item_id", item_deleted_at="deleted_at").unique()
+    keys = ["source", "item_id", "item_deleted_at"]
+    ends = (
+        rows.filter(pl.col("withdrawn_at").is_null())
+        .join(items, on=["source", "item_id"])
+        .filter(at <= pl.col("item_deleted_at"))
+        .sort(*keys, "effective_at", "change_id")
+        .filter(runs.ends(*keys))
+        .filter((deleted_at == pl.col("item_deleted_at")) & (pl.col("status") != "ended"))
+        .with_columns(
+            change_id=pl.col("item_id") + ":deleted",
+            effective_at="deleted_at",
+            status=pl.lit("ended"),
+            reason=pl.lit("deleted"),
+            requested_at=None,
+            past_due_since=None,
+            term_ends_at=None,
+        )
+        .select(changes.columns)
+        .cast(changes.schema)
+    )
+    return pl.concat([rows.select(changes.columns), ends])
+
+
+def identity_coverage(mappings: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """How many ids found an account. Grain: kind (as the mapping is called) x source.
+
+    Columns: source, kind, matched, unmatched (`unassigned`, or a customer that is an account of its own).
+    """
+    counted = [
+        mapping.with_columns(
+            is_matched=(pl.col("matched_by") != "own")
+            if "matched_by" in mapping.columns
+            else (pl.col("account_id") != UNASSIGNED)
+        )
+        .group_by("source")
+        .agg(
+            matched=pl.col("is_matched").sum().cast(pl.Int64),
+            unmatched=(~pl.col("is_matched")).sum().cast(pl.Int64),
+        )
+        .select("source", pl.lit(kind).alias("kind"), "matched", "unmatched")
+        for kind, mapping in mappings.items()
+    ]
+    return pl.concat(counted).sort("kind", "source")
+
+
+def _followed(steps: pl.DataFrame, what: str) -> pl.DataFrame:
+    """Where each id ends if its steps (id, to) are followed to the last. Doubles the length of the step each round."""
+    for _ in range(steps.height.bit_length() + 1):
+        onward = steps.join(steps, left_on="to", right_on="id", how="left", suffix="_next", maintain_order="left")
+        if onward["to_next"].is_null().all():
+            return steps
+        steps = onward.select("id", to=pl.coalesce("to_next", "to"))
+    circle = steps.filter(pl.col("to").is_in(steps["id"].implode()))["to"].unique().sort()
+    names = ", ".join(circle.head(5)) + (f" and {circle.len() - 5} more" if circle.len() > 5 else "")
+    raise IdentityCycle(f"{what} in a circle: {names}. Remove one of these links in the source.")
+
+
+def _parents(accounts: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """The parent of each account in its newest attributes: id, to. Both after merges."""
+    newest = ["account_id", "effective_from", *(["recorded_on"] if "recorded_on" in accounts.columns else [])]
+    return (
+        _survivors(accounts, known.select("id", "account_id"))
+        .sort(*newest, "source", nulls_last=False)
+        .filter(runs.ends("account_id"))
+        .join(known, left_on="parent_account_id", right_on="id")
+        .select(id="account_id", to="survivor")
+        .filter(pl.col("id") != pl.col("to"))
+    )
+
+
+def _survivors(accounts: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    rows = accounts.rename({"account_id": "id"}).join(known, on="id", maintain_order="left")
+    leaders = (
+        rows.select("account_id", "id")
+        .unique()
+        .sort("account_id", pl.col("id") != pl.col("account_id"), "id")
+        .filter(runs.starts("account_id"))
+    )
+    return rows.join(leaders, on=["account_id", "id"], how="semi", maintain_order="left").select(accounts.columns)
+
+
+def _by_id(named: pl.DataFrame, column: str, accounts: pl.DataFrame) -> pl.DataFrame:
+    return named.join(accounts, left_on=column, right_on="id", how="left", maintain_order="left").select(
+        "account_id", "excluded_reason"
+    )
+
+
+def _by_identity_map(named: pl.DataFrame, column: str, known: Directory) -> pl.DataFrame:
+    """The account that the identity map gives: the row of the source itself comes before the row of any source."""
+    own = known.identity_map.select("source", "source_id", to="account_id")
+    anywhere = own.filter(pl.col("source") == ANY_SOURCE).select("source_id", to_anywhere="to")
+    targets = (
+        named.join(
+            own,
+            left_on=["source", column],
+            right_on=["source", "source_id"],
+            how="left",
+            validate="m:1",
+            maintain_order="left",
+        )
+        .join(anywhere, left_on=column, right_on="source_id", how="left", validate="m:1", maintain_order="left")
+        .select(to=pl.coalesce("to", "to_anywhere"))
+    )
+    return _by_id(targets, "to", known.known)
+
+
+def _nobody(named: pl.DataFrame) -> pl.DataFrame:
+    return named.select(
+        account_id=pl.repeat(UNASSIGNED, pl.len(), dtype=pl.String), excluded_reason=pl.lit(None, pl.String)
+    )
+
+
+def _first_match(named: pl.DataFrame, column: str, found: Mapping[str, pl.DataFrame], known: Directory) -> pl.DataFrame:
+    """The first of the matches (row by row as in `named`) that has an account; the last one always has."""
+    options = pl.concat(
+        [
+            frame.rename({"account_id": f"account_of_{way}", "excluded_reason": f"reason_of_{way}"})
+            for way, frame in found.items()
+        ],
+        how="horizontal",
+    )
+    matched_by = pl.coalesce(pl.when(pl.col(f"account_of_{way}").is_not_null()).then(pl.lit(way)) for way in found)
+    reason = pl.coalesce(pl.when(pl.col("matched_by") == way).then(pl.col(f"reason_of_{way}")) for way in found)
+    own_reason = named.join(
+        known.excluded, left_on=column, right_on="id", how="left", validate="m:1", maintain_order="left"
+    )["reason"].alias("own_reason")
+    return (
+        pl.concat([named, options], how="horizontal")
+        .with_columns(own_reason, account_id=pl.coalesce(f"account_of_{way}" for way in found), matched_by=matched_by)
+        .select(*named.columns, "account_id", "matched_by", excluded_reason=pl.coalesce("own_reason", reason))
+    )

@@ -1,0 +1,351 @@
+"""Publication: audited tables become visible all at once, as a release that never changes again.
+
+    published/
+      current -> releases/<release>       the one thing that moves; a symbolic link
+      releases/<release>/warehouse.duckdb all tables and views, readable by DuckDB 0.10 to 2.0
+      releases/<release>/<schema>/<table>.parquet
+      releases/<release>/release.json     name, as_of, policy version, rows per table
+      serve.duckdb                        views over current/**.parquet, for tools that never reconnect
+      serve.sql                           the statements that made serve.duckdb
+      status.json                         what is published, and which sources are stale
+
+Readers open `current/warehouse.duckdb` read-only: an open connection keeps its release, a new one sees the newest, also
+in the same process. A connection to `serve.duckdb` sees each new release at once, table by table: a query over two
+tables that runs at the very moment of a publication may see two releases.
+
+There is one publisher at a time: whoever holds the private warehouse file, which has one writer.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from warehouse import files, names
+
+STORAGE_VERSION = "v1.0.0"
+"""Oldest storage format that DuckDB 2.0 writes: BI connectors of today open no newer one."""
+
+_ATTACHED = "published_release"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A published release."""
+
+    name: str
+    path: Path
+    as_of: date
+    policy_version: str
+    published_at: datetime
+    rows: dict[str, int]
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file of the release."""
+        return self.path / "warehouse.duckdb"
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """What is published, and what is wrong with its sources; without a publication the first four are None."""
+
+    release: str | None
+    as_of: date | None
+    policy_version: str | None
+    published_at: datetime | None
+    stale_sources: dict[str, str]
+
+
+class NotPublished(LookupError):
+    """There is no such release, or none at all."""
+
+
+def publish(
+    con: duckdb.DuckDBPyConnection,
+    published_dir: Path,
+    release: str,
+    tables: Sequence[str],
+    *,
+    as_of: date,
+    policy_version: str,
+    published_at: datetime,
+    stale_sources: Mapping[str, str] | None = None,
+    keep: int = 3,
+) -> Release:
+    """Publishes tables and views of the warehouse as a new release, all of it or nothing.
+
+    `release` is a name that was never used before; `tables` are full names, views after what they read. Views are
+    published as views of the DuckDB files, without Parquet. Rows are in the order of their columns, so equal content
+    gives equal tables. Of the releases the newest `keep` stay. Call it outside a transaction.
+
+    Errors: ValueError for a bad name, or a column type that Parquet readers get wrong; FileExistsError where the
+    release exists. After any error or kill the former release is still the published one, and the next call clears
+    what was left behind.
+    """
+    if keep < 1:
+        raise ValueError(f"keep is {keep}: at least the published release must stay")
+    releases = published_dir.resolve() / "releases"
+    target = releases / names.file_name(release)
+    if target.exists():
+        raise FileExistsError(f"release {release} exists: each publication needs a name of its own")
+    _clear_unfinished(published_dir.resolve())
+    aside = files.unfinished(target)
+    aside.mkdir(parents=True)
+    rows = _build(con, aside, tables)
+    facts = {"release": release, "as_of": as_of.isoformat(), "policy_version": policy_version}
+    facts |= {"published_at": published_at.isoformat()}
+    files.write_text(aside / "release.json", _json(facts | {"rows": rows}))
+    files.sync_tree(aside)
+    files.move_into_place(target)
+    _make_current(published_dir.resolve(), target, stale_sources or {})
+    _prune(published_dir.resolve(), keep)
+    return _read_release(target)
+
+
+def rollback(published_dir: Path, release: str) -> Release:
+    """Publishes a kept release again. The next publication moves on from there. `NotPublished` where it is gone."""
+    target = published_dir.resolve() / "releases" / names.file_name(release)
+    if not target.is_dir():
+        raise NotPublished(
+            f"there is no release {release} any more; kept are {', '.join(kept_releases(published_dir))}"
+        )
+    _clear_unfinished(published_dir.resolve())
+    _make_current(published_dir.resolve(), target, freshness(published_dir).stale_sources)
+    return _read_release(target)
+
+
+def kept_releases(published_dir: Path) -> list[str]:
+    """Names of the releases that are still there, oldest first."""
+    releases = published_dir / "releases"
+    found = [path for path in releases.glob("*") if not path.name.startswith(files.UNFINISHED)]
+    return [path.name for path in sorted(found, key=_age)]
+
+
+def current_release(published_dir: Path) -> Release | None:
+    """The published release; None before the first publication."""
+    link = published_dir / "current"
+    return _read_release(link.resolve()) if link.is_symlink() else None
+
+
+def open_published(published_dir: Path) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the published release, in UTC; it keeps this release until it is closed.
+
+    `NotPublished` before the first publication.
+    """
+    release = current_release(published_dir)
+    if release is None:
+        raise NotPublished("nothing has been published yet: run the daily job first")
+    con = duckdb.connect(release.database, read_only=True)
+    con.execute("SET TimeZone = 'UTC'")
+    return con
+
+
+def mark_stale(published_dir: Path, stale_sources: Mapping[str, str]) -> None:
+    """Notes which sources the published numbers lack, with a message each, in place of what was noted before."""
+    published_dir.mkdir(parents=True, exist_ok=True)
+    _write_status(published_dir, stale_sources)
+
+
+def freshness(published_dir: Path) -> Freshness:
+    """What is published, and which of its sources are stale."""
+    status = published_dir / "status.json"
+    stale = json.loads(status.read_text(encoding="utf-8"))["stale_sources"] if status.exists() else {}
+    release = current_release(published_dir)
+    if release is None:
+        return Freshness(None, None, None, None, stale)
+    return Freshness(release.name, release.as_of, release.policy_version, release.published_at, stale)
+
+
+def _build(con: duckdb.DuckDBPyConnection, directory: Path, tables: Sequence[str]) -> dict[str, int]:
+    """Writes the DuckDB file and the Parquet files of a release; rows per table."""
+    views = _view_statements(con)
+    rows: dict[str, int] = {}
+    with _attached(con, directory / "warehouse.duckdb"):
+        for name in tables:
+            schema, _ = names.split(name)
+            con.execute(f"CREATE SCHEMA IF NOT EXISTS {_ATTACHED}.{names.column(schema)}")
+            if name in views:
+                _run_inside(con, _ATTACHED, [views[name], *_comment_statements(con, name, "VIEW")])
+            else:
+                _refuse_huge_integers(con, name)
+                rows[name] = _copy_table(con, name, directory)
+                _run_inside(con, _ATTACHED, _comment_statements(con, name, "TABLE"))
+        con.execute(f"CHECKPOINT {_ATTACHED}")
+    return rows
+
+
+def _copy_table(con: duckdb.DuckDBPyConnection, name: str, directory: Path) -> int:
+    """Copies a table into the attached file, sorted, and from there to Parquet; number of rows."""
+    table = names.relation(name)
+    schema, short = names.split(name)
+    con.execute(f"CREATE TABLE {_ATTACHED}.{table} AS SELECT * FROM {table} ORDER BY ALL")
+    (directory / schema).mkdir(exist_ok=True)
+    path = names.literal(str(directory / schema / f"{short}.parquet"))
+    con.execute(f"COPY {_ATTACHED}.{table} TO {path} (FORMAT parquet, COMPRESSION zstd)")
+    return int(con.sql(f"SELECT count(*) FROM {_ATTACHED}.{table}").fetchall()[0][0])
+
+
+@contextmanager
+def _attached(con: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
+    con.execute(f"ATTACH {names.literal(str(path))} AS {_ATTACHED} (STORAGE_VERSION {names.literal(STORAGE_VERSION)})")
+    try:
+        yield
+    finally:
+        con.execute(f"DETACH {_ATTACHED}")
+
+
+def _run_inside(con: duckdb.DuckDBPyConnection, database: str, statements: Sequence[str]) -> None:
+    """Runs statements whose names are meant in another attached file."""
+    home = con.sql("SELECT current_database()").fetchall()[0][0]
+    con.execute(f"USE {database}")
+    try:
+        for statement in statements:
+            con.execute(statement)
+    finally:
+        con.execute(f"USE {_quoted(home)}")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _view_statements(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    query = """
+        SELECT schema_name || '.' || view_name, sql FROM duckdb_views()
+        WHERE database_name = current_database() AND NOT internal"""
+    return dict(con.sql(query).fetchall())
+
+
+def _comment_statements(con: duckdb.DuckDBPyConnection, name: str, kind: str) -> list[str]:
+    """The statements that give a copy of a table or view, made as a TABLE or VIEW, the comments of the original."""
+    relation = names.relation(name)
+    comments = con.execute(
+        "SELECT comment FROM (SELECT database_name, schema_name, table_name, comment FROM duckdb_tables() "
+        "UNION ALL SELECT database_name, schema_name, view_name, comment FROM duckdb_views()) "
+        "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+        names.split(name),
+    ).fetchall()
+    commented = [(f"{kind} {relation}", comment) for (comment,) in comments]
+    commented += [(f"COLUMN {relation}.{names.column(c)}", comment) for c, _, comment in _columns(con, name)]
+    return [f"COMMENT ON {what} IS {names.literal(comment)}" for what, comment in commented if comment is not None]
+
+
+def _columns(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, str, str | None]]:
+    """Name, SQL type and comment of each column. LookupError where there is no such table."""
+    columns = con.execute(
+        "SELECT column_name, data_type, comment FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name = ? AND table_name = ? ORDER BY column_index",
+        names.split(name),
+    ).fetchall()
+    if not columns:
+        raise LookupError(f"{name} cannot be published: the warehouse has no such table")
+    return columns
+
+
+def _refuse_huge_integers(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    huge = [column for column, sql_type, _ in _columns(con, name) if sql_type.endswith("HUGEINT")]
+    if huge:
+        raise ValueError(f"{name} has 128-bit integers ({', '.join(huge)}), floats in Parquet: cast sums to BIGINT")
+
+
+def _make_current(published_dir: Path, target: Path, stale_sources: Mapping[str, str]) -> None:
+    files.point_link(published_dir / "current", target)
+    _write_status(published_dir, stale_sources)
+    _serve(published_dir, target)
+
+
+def _serve(published_dir: Path, target: Path) -> None:
+    """Makes `serve.duckdb` anew where tables, columns or comments have changed; open connections keep the old one."""
+    with duckdb.connect(target / "warehouse.duckdb", read_only=True) as con:
+        statements = _serve_statements(con, published_dir / "current")
+    script = ";\n".join(statements) + ";\n"
+    known = published_dir / "serve.sql"
+    if known.exists() and known.read_text(encoding="utf-8") == script:
+        return
+    path = published_dir / "serve.duckdb"
+    aside = files.unfinished(path)
+    with duckdb.connect() as con, _attached(con, aside):
+        _run_inside(con, _ATTACHED, statements)
+    files.sync(aside)
+    files.move_into_place(path)
+    files.write_text(known, script)
+
+
+def _serve_statements(con: duckdb.DuckDBPyConnection, current: Path) -> list[str]:
+    query = "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT internal ORDER BY table_oid"
+    tables = [name for (name,) in con.sql(query).fetchall()]
+    views = _view_statements(con)
+    statements = [
+        f"CREATE SCHEMA {names.column(s)}" for s in dict.fromkeys(names.split(n)[0] for n in [*tables, *views])
+    ]
+    for name in tables:
+        schema, short = names.split(name)
+        columns = _columns(con, name)
+        path = names.literal(str(current / schema / f"{short}.parquet"))
+        types = ", ".join(f"{column} {sql_type}" for column, sql_type, _ in columns)
+        chosen = names.columns([column for column, _, _ in columns])
+        # The types stand in a remark, so that the file is made anew also where only a type has changed.
+        statements.append(
+            f"CREATE VIEW {names.relation(name)} AS SELECT {chosen} FROM read_parquet({path}) -- {types}\n"
+        )
+        statements += _comment_statements(con, name, "VIEW")
+    for name, statement in views.items():
+        statements += [statement.rstrip("; \n"), *_comment_statements(con, name, "VIEW")]
+    return statements
+
+
+def _prune(published_dir: Path, keep: int) -> None:
+    current = (published_dir / "current").resolve()
+    for name in kept_releases(published_dir)[:-keep]:
+        path = published_dir / "releases" / name
+        if path != current:
+            # Renamed first, so that a release is never half there.
+            shutil.rmtree(path.replace(files.unfinished(path)))
+
+
+def _clear_unfinished(published_dir: Path) -> None:
+    """Removes what a killed publication left behind."""
+    for path in [*published_dir.glob(f"{files.UNFINISHED}*"), *published_dir.glob(f"releases/{files.UNFINISHED}*")]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _age(release: Path) -> tuple[int, str]:
+    return (release / "release.json").stat().st_mtime_ns, release.name
+
+
+def _read_release(path: Path) -> Release:
+    facts: dict[str, Any] = json.loads((path / "release.json").read_text(encoding="utf-8"))
+    return Release(
+        name=facts["release"],
+        path=path,
+        as_of=date.fromisoformat(facts["as_of"]),
+        policy_version=facts["policy_version"],
+        published_at=datetime.fromisoformat(facts["published_at"]),
+        rows=facts["rows"],
+    )
+
+
+def _write_status(published_dir: Path, stale_sources: Mapping[str, str]) -> None:
+    release = current_release(published_dir)
+    status = {
+        "release": release and release.name,
+        "as_of": release and release.as_of.isoformat(),
+        "policy_version": release and release.policy_version,
+        "published_at": release and release.published_at.isoformat(),
+        "stale_sources": dict(sorted(stale_sources.items())),
+    }
+    files.write_text(published_dir / "status.json", _json(status))
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
