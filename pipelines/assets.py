@@ -1,5 +1,283 @@
 """The assets: raw -> staging -> facts -> marts -> published. Each says what it is and calls one function."""
 
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import dagster as dg
+import duckdb
+from warehouse.audit import INVARIANTS, Finding, audit
+
+from pipelines import core, crm_marts, loading, records, survey_marts
+from pipelines.config import Settings, Source
+from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
+from pipelines.resources import RunOptions, Warehouse
+from pipelines.run import Run, published_dir, raw_dir
+from schemas.sources import CONTRACTS
+from schemas.tables import PUBLISHED
+from schemas.validation import SourceError
+from warehouse.publish import freshness, mark_stale, publish
+from warehouse.store import first_rows, row_count
 
 EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+"""Reading a source may fail for a moment; a file that is wrong stays wrong and is not retried."""
+
+PROGRESS = logging.getLogger("kpis.progress")
+RELEASE_KEY = dg.AssetKey(["published", "release"])
+
+Build = Callable[[duckdb.DuckDBPyConnection, Run, core.Progress], object]
+
+
+def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """All assets of a configuration."""
+    sources = settings.sources.sources
+    loads = [
+        assets
+        for name, source in sources.items()
+        for assets in (_raw(settings, name, source), _staging(settings, name, source))
+    ]
+    staged = [key for assets in loads for key in assets.keys if key.path[0] == "staging"]
+    attributes = [_key("facts", "account_attributes")]
+    account_facts = _keys(core.ACCOUNT_FACTS)
+    built = [
+        _tables(settings, "account_facts", core.ACCOUNT_FACTS, staged, core.build_account_facts),
+        _tables(settings, "attributes", ["facts.account_attributes"], account_facts, core.build_attributes),
+        _tables(settings, "mrr_marts", core.MRR_MARTS, attributes, core.build_mrr_marts),
+        _tables(settings, "renewals", crm_marts.RENEWAL_TABLES, attributes, crm_marts.build_renewals),
+        _tables(settings, "surveys", survey_marts.SURVEY_TABLES, attributes, survey_marts.build_surveys),
+        _tables(settings, "records", records.RECORD_TABLES, account_facts, records.build_records),
+    ]
+    return [*loads, *built, _release(settings, sorted(key for assets in built for key in assets.keys))]
+
+
+def _key(*path: str) -> dg.AssetKey:
+    return dg.AssetKey(list(path))
+
+
+def _keys(tables: Sequence[str]) -> list[dg.AssetKey]:
+    return [_key(*table.split(".")) for table in tables]
+
+
+def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
+    """Extraction of one source: every table as one raw batch, all of them or none."""
+    specs = [
+        dg.AssetSpec(
+            _key("raw", name, table),
+            description=f"Rows of {table} as the source `{name}` gave them; one Parquet file per batch, never changed.",
+            group_name="raw",
+            kinds={"parquet", source.kind},
+            metadata={"dagster/uri": str(raw_dir(settings) / name / table)},
+        )
+        for table in loading.source_tables(source)
+    ]
+
+    @dg.multi_asset(name=f"raw__{name}", specs=specs, retry_policy=EXTRACTION_RETRY)
+    def raw(context: dg.AssetExecutionContext, run_options: RunOptions) -> Iterator[dg.MaterializeResult[Any]]:
+        run = current_run(context, settings, run_options)
+        _progress(context)(f"extract {name}")
+        try:
+            batches = loading.extract(name, source, settings.base_dir, raw_dir(settings), run.as_of)
+        except SourceError as error:
+            _note_stale(settings, name, str(error))
+            raise dg.Failure(f"{error}", allow_retries=False) from error
+        for table, batch in batches.items():
+            yield dg.MaterializeResult(
+                asset_key=_key("raw", name, table),
+                metadata={"dagster/row_count": batch.rows, "batch_id": batch.batch_id},
+            )
+
+    return raw
+
+
+def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
+    """Validation of one source: accepted rows with their history, refused rows in quarantine with the rule."""
+    tables = loading.source_tables(source)
+    specs = [
+        asset_spec(
+            ("staging", name, table), CONTRACTS[table], deps=[_key("raw", name, table)], kinds={"duckdb", "pandera"}
+        )
+        for table in tables
+    ]
+    checks = [
+        dg.AssetCheckSpec(
+            "no_rows_refused", asset=_key("staging", name, table), description="All rows keep their contract."
+        )
+        for table in tables
+    ]
+
+    @dg.multi_asset(name=f"staging__{name}", specs=specs, check_specs=checks)
+    def staging(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, run_options: RunOptions
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        run = current_run(context, settings, run_options)
+        _progress(context)(f"validate {name}")
+        try:
+            with warehouse.get_connection() as con:
+                staged = loading.stage(con, name, source, raw_dir(settings), run.as_of)
+        except SourceError as error:
+            _note_stale(settings, name, str(error))
+            raise dg.Failure(f"{error}", allow_retries=False) from error
+        for table in staged:
+            yield _staged_result(name, table)
+            yield _refused_check(name, table)
+
+    return staging
+
+
+def _tables(
+    settings: Settings, step: str, tables: Sequence[str], deps: Sequence[dg.AssetKey], build: Build
+) -> dg.AssetsDefinition:
+    """One step that builds published tables, followed by the audit of what it built."""
+    specs = [asset_spec(table.split("."), PUBLISHED[table], deps=deps, kinds={"duckdb", "polars"}) for table in tables]
+    checks = [
+        dg.AssetCheckSpec(
+            invariant.id, asset=_key(*invariant.table.split(".")), description=invariant.description, blocking=True
+        )
+        for invariant in INVARIANTS
+        if invariant.table in tables
+    ]
+
+    @dg.multi_asset(name=step, specs=specs, check_specs=checks)
+    def tables_of_step(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, run_options: RunOptions
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        run = current_run(context, settings, run_options)
+        progress = _progress(context)
+        progress(step.replace("_", " "))
+        with warehouse.get_connection() as con:
+            build(con, run, progress)
+            for table in tables:
+                yield _built_result(con, run, table)
+            yield from (_check_result(finding) for finding in audit(con, tables))
+
+    return tables_of_step
+
+
+def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """Publication: every audited table becomes visible at once."""
+    deadline = dg.FreshnessPolicy.cron(
+        deadline_cron="0 9 * * *", lower_bound_delta=timedelta(hours=6), timezone=settings.policy.reporting_timezone
+    )
+    spec = dg.AssetSpec(
+        RELEASE_KEY,
+        description="The published warehouse: all facts and marts of an audited run, visible all at once to BI tools "
+        "and the report. A run that fails leaves the former release in place.",
+        group_name="published",
+        deps=built,
+        kinds={"duckdb", "parquet"},
+        freshness_policy=deadline,
+    )
+
+    @dg.multi_asset(name="publish", specs=[spec])
+    def release(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, run_options: RunOptions
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        run = current_run(context, settings, run_options)
+        _progress(context)("publish")
+        now = datetime.now(UTC)
+        name = f"{run.as_of.isoformat()}-{now:%Y%m%dT%H%M%S%f}"
+        with warehouse.get_connection() as con:
+            records.note_run(con, run, context.run_id, name, _started_at(context), now)
+            published = publish(
+                con,
+                published_dir(settings),
+                name,
+                list(PUBLISHED),
+                as_of=run.as_of,
+                policy_version=run.policy.version,
+                published_at=now,
+            )
+        yield dg.MaterializeResult(
+            metadata={
+                "release": published.name,
+                "as_of": run.as_of.isoformat(),
+                "policy_version": run.policy.version,
+                "dagster/row_count": sum(published.rows.values()),
+                "path": dg.MetadataValue.path(str(published.path)),
+            }
+        )
+
+    return release
+
+
+def current_run(context: dg.AssetExecutionContext, settings: Settings, options: RunOptions) -> Run:
+    """What this run knows. Without a given day it is yesterday, seen from the moment the run was made."""
+    yesterday = _started_at(context).astimezone(settings.policy.zone).date() - timedelta(days=1)
+    return Run(options.day or settings.as_of or yesterday, settings.policy, options.full)
+
+
+def _started_at(context: dg.AssetExecutionContext) -> datetime:
+    record = context.instance.get_run_record_by_id(context.run_id)
+    if record is None:
+        raise LookupError(f"run {context.run_id} is not in the instance that executes it")
+    started_at: datetime = record.create_timestamp
+    return started_at
+
+
+def _progress(context: dg.AssetExecutionContext) -> core.Progress:
+    def say(message: str) -> None:
+        context.log.info(message)
+        PROGRESS.info(message)
+
+    return say
+
+
+def _note_stale(settings: Settings, source: str, message: str) -> None:
+    """The published numbers stay as they are; readers learn that they lack this source's newest data."""
+    stale = freshness(published_dir(settings)).stale_sources
+    mark_stale(published_dir(settings), {**stale, source: message})
+
+
+def _staged_result(name: str, table: loading.StagedTable) -> dg.MaterializeResult[Any]:
+    counts = {
+        "rows_extracted": table.rows_extracted,
+        "rows_accepted": table.rows_accepted,
+        "rows_quarantined": table.rows_quarantined,
+        "rows_superseded": table.rows_superseded,
+        "rows_new": table.new,
+        "rows_changed": table.changed,
+        "rows_deleted": table.deleted,
+    }
+    return dg.MaterializeResult(
+        asset_key=_key("staging", name, table.table),
+        metadata={"dagster/row_count": table.rows_accepted, "batch_id": table.batch_id, **counts},
+    )
+
+
+def _refused_check(name: str, table: loading.StagedTable) -> dg.AssetCheckResult:
+    """Refused rows do not stop the run: they are counted here and wait in quarantine."""
+    return dg.AssetCheckResult(
+        asset_key=_key("staging", name, table.table),
+        check_name="no_rows_refused",
+        passed=table.rows_quarantined == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{table.rows_quarantined} rows refused; see staging.quarantine, batch {table.batch_id}",
+        metadata={"rows_by_rule": dg.MetadataValue.json(dict(table.rules))},
+    )
+
+
+def _built_result(con: duckdb.DuckDBPyConnection, run: Run, table: str) -> dg.MaterializeResult[Any]:
+    rows = first_rows(con, table, PREVIEW_ROWS)
+    return dg.MaterializeResult(
+        asset_key=_key(*table.split(".")),
+        metadata={
+            "dagster/row_count": row_count(con, table),
+            "as_of": run.as_of.isoformat(),
+            "preview": dg.MetadataValue.md(preview(rows, PUBLISHED[table])),
+        },
+    )
+
+
+def _check_result(finding: Finding) -> dg.AssetCheckResult:
+    invariant = finding.invariant
+    holds = finding.offending_rows == 0
+    rows = {} if holds else {"rows": dg.MetadataValue.md(as_markdown(finding.sample))}
+    return dg.AssetCheckResult(
+        asset_key=_key(*invariant.table.split(".")),
+        check_name=invariant.id,
+        passed=holds,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="holds" if holds else f"{finding.offending_rows} rows break it. {invariant.advice}",
+        metadata={"offending_rows": finding.offending_rows, **rows},
+    )

@@ -4,8 +4,9 @@ Accounts are computed in shards of whole accounts, one after another, so that me
 `transforms`; this module reads, calls and writes.
 """
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 
 import duckdb
@@ -42,11 +43,22 @@ from transforms.retention import retention, trailing_12m
 from transforms.revenue import revenue_per_customer
 from transforms.slices import add_up
 from transforms.subscription_states import subscription_states
+from warehouse.batches import get_watermark, set_watermark
 from warehouse.store import conform, replace_accounts, replace_table, row_count, transaction
 
 ROWS_PER_SHARD = 1_500_000
 PERIOD_GRAINS = ("month", "quarter", "year")
 ACCOUNT_FACTS = ("facts.subscription_state", "facts.account_day", "facts.mrr_ledger", "facts.account_period")
+
+MRR_MARTS = (
+    "marts.mrr_movements",
+    "marts.retention",
+    "marts.revenue_per_customer",
+    "marts.cohorts",
+    "marts.cohort_averages",
+)
+
+_LAST = "last_recomputed"
 
 Progress = Callable[[str], None]
 
@@ -75,7 +87,18 @@ def build_account_facts(con: duckdb.DuckDBPyConnection, run: Run, progress: Prog
             for name, frame in account_facts(bill, shard, run).items():
                 replace_accounts(con, name, frame, shard, PUBLISHED[name])
         mark_recomputed(con, run, bill)
-    return Recomputed(wanted.len(), everyone.len(), changed is None)
+        done = Recomputed(wanted.len(), everyone.len(), changed is None)
+        set_watermark(con, _LAST, json.dumps(asdict(done)))
+    progress(f"{done.accounts:,} of {done.all_accounts:,} accounts recomputed")
+    return done
+
+
+def last_recomputed(con: duckdb.DuckDBPyConnection) -> Recomputed:
+    """What the stored account facts cost. LookupError before the first run."""
+    noted = get_watermark(con, _LAST)
+    if noted is None:
+        raise LookupError("no account facts yet: materialize facts/mrr_ledger first")
+    return Recomputed(**json.loads(noted))
 
 
 def account_facts(bill: Billing, accounts: pl.Series, run: Run) -> dict[str, pl.DataFrame]:

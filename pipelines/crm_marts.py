@@ -4,7 +4,7 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import identities
-from pipelines.core import exchange_rates
+from pipelines.core import Progress, exchange_rates
 from pipelines.run import Run, read, staged, write
 from transforms import identity
 from transforms.renewals import contract_terms, renewals, upcoming_renewals
@@ -12,8 +12,9 @@ from transforms.renewals import contract_terms, renewals, upcoming_renewals
 RENEWAL_TABLES = ("facts.contract_term", "marts.renewals", "marts.upcoming_renewals")
 
 
-def build_renewals(con: duckdb.DuckDBPyConnection, run: Run) -> dict[str, pl.DataFrame]:
+def build_renewals(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
     """Rebuilds the contract terms and the marts on them."""
+    progress("contract terms")
     who = identities(con, run)
     contracts = staged(con, run, "contracts")
     mapping = identity.account_of_refs(contracts.select("source", ref="account_id"), who.mapping, who.known)
@@ -25,6 +26,6 @@ def build_renewals(con: duckdb.DuckDBPyConnection, run: Run) -> dict[str, pl.Dat
     frames = (
         terms,
         renewals(terms, attributes, run.policy, run.as_of, rates),
-        upcoming_renewals(terms, attributes, run.policy, run.as_of),
+        upcoming_renewals(terms, attributes, run.as_of),
     )
     return {name: write(con, run, name, frame) for name, frame in zip(RENEWAL_TABLES, frames, strict=True)}

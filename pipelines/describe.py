@@ -1,6 +1,6 @@
 """What the Dagster UI says of a table: description, column schema, row count, and a preview without personal data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import dagster as dg
 import polars as pl
@@ -46,29 +46,15 @@ def asset_spec(
     )
 
 
-def materialized(
-    key: Iterable[str],
-    contract: type[Contract],
-    frame: pl.DataFrame,
-    facts: Mapping[str, str | int | float] | None = None,
-) -> dg.MaterializeResult[None]:
-    """The result of writing a table: row count, the given facts and a preview of its first rows."""
-    return dg.MaterializeResult(
-        asset_key=list(key),
-        metadata={
-            "dagster/row_count": frame.height,
-            "preview": dg.MetadataValue.md(preview(frame, contract)),
-            **(facts or {}),
-        },
-    )
-
-
 def preview(frame: pl.DataFrame, contract: type[Contract]) -> str:
-    """The first rows as a Markdown table; personal columns are left out."""
+    """The rows as a Markdown table; personal columns are left out."""
     personal = {spec.name for spec in column_specs(contract) if spec.personal}
-    columns = [name for name in frame.columns if name not in personal][:PREVIEW_COLUMNS]
-    rows = [[_cell(value) for value in row] for row in frame.select(columns).head(PREVIEW_ROWS).rows()]
-    lines = [columns, ["---"] * len(columns), *rows]
+    return as_markdown(frame.select([name for name in frame.columns if name not in personal][:PREVIEW_COLUMNS]))
+
+
+def as_markdown(frame: pl.DataFrame) -> str:
+    """A frame as a Markdown table."""
+    lines = [frame.columns, ["---"] * frame.width, *([_cell(value) for value in row] for row in frame.rows())]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
@@ -20,12 +20,21 @@ from schemas.validation import PROVENANCE, QUARANTINE, split, with_provenance
 from transforms.quality import cross_check
 from transforms.subscription_states import with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
+from warehouse.files import write_text
 from warehouse.hashing import frame_hash
 from warehouse.landing import land_raw, read_raw_batch
 from warehouse.staging import merge_batch
 from warehouse.store import transaction
 
 Source = FilesSource | SampleSource
+
+
+@dataclass(frozen=True)
+class LandedBatch:
+    """One raw batch: its id and how many rows it holds."""
+
+    batch_id: str
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,8 @@ def source_tables(source: Source) -> list[str]:
     return [table for table in CONTRACTS if isinstance(source, SampleSource) or table in source.tables]
 
 
-def extract(name: str, source: Source, base_dir: Path, raw_dir: Path, as_of: date) -> dict[str, tuple[str, int]]:
-    """Lands every table of a source as one raw batch each. Table -> (batch id, rows).
+def extract(name: str, source: Source, base_dir: Path, raw_dir: Path, as_of: date) -> dict[str, LandedBatch]:
+    """Lands every table of a source as one raw batch each, and notes them as the source's newest load.
 
     The batch id is the hash of the rows, so extracting the same rows again lands nothing. Nothing lands unless every
     table could be read. Raises a `SourceError` that names the file and what to do.
@@ -78,8 +87,20 @@ def extract(name: str, source: Source, base_dir: Path, raw_dir: Path, as_of: dat
     for table, frame in raw.items():
         batch_id = frame_hash(frame)[:16]
         land_raw(raw_dir, name, table, batch_id, frame)
-        batches[table] = (batch_id, frame.height)
+        batches[table] = LandedBatch(batch_id, frame.height)
+    newest = {table: asdict(batch) for table, batch in batches.items()}
+    write_text(_newest_load(raw_dir, name), json.dumps(newest, indent=1))
     return batches
+
+
+def newest_load(raw_dir: Path, name: str) -> dict[str, LandedBatch]:
+    """The batches of a source's newest whole load, by table."""
+    content = json.loads(_newest_load(raw_dir, name).read_text(encoding="utf-8"))
+    return {table: LandedBatch(**batch) for table, batch in content.items()}
+
+
+def _newest_load(raw_dir: Path, name: str) -> Path:
+    return raw_dir / name / "newest_load.json"
 
 
 def stage(
@@ -87,25 +108,24 @@ def stage(
     name: str,
     source: Source,
     raw_dir: Path,
-    batches: Mapping[str, tuple[str, int]],
     as_of: date,
 ) -> list[StagedTable]:
-    """Validates the raw batches of a source and merges what is accepted into staging, all tables or none.
+    """Validates the newest load of a source and merges what is accepted into staging, all tables or none.
 
     Rows that break their contract or a cross-table rule go to quarantine with the rule. Invariant 20.
     """
+    batches = newest_load(raw_dir, name)
     known = read_batches(con).filter(pl.col("source") == name)
     mapped = {
-        table: _map(name, table, source, read_raw_batch(raw_dir, name, table, batch_id))
-        for table, (batch_id, _) in batches.items()
+        table: _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id))
+        for table, batch in batches.items()
     }
     checked = cross_check(_priced({table: one.rows for table, one in mapped.items()}))
     load_seq = next_load_seq(con)
     staged = []
     with transaction(con):
         for table, one in mapped.items():
-            raw_id, _ = batches[table]
-            content = f"{raw_id}-{_mapping_hash(source, table)}"
+            content = f"{batches[table].batch_id}-{_mapping_hash(source, table)}"
             former = known.filter(pl.col("table") == table)
             kept = one.rows.join(checked.tables[table], on=list(PROVENANCE), how="semi", nulls_equal=True)
             quarantined = pl.concat([one.quarantined, checked.quarantined.filter(pl.col("table") == table)])

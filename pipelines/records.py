@@ -1,23 +1,51 @@
 """What a run says of itself: the catalogue, data quality, identity, and the list of runs."""
 
+from datetime import datetime
+
 import duckdb
 import polars as pl
 
 from pipelines.accounts import identities
+from pipelines.core import Progress, last_recomputed
 from pipelines.run import Run, staged, write
 from schemas.catalogue import catalogue_frame
+from schemas.tables import PUBLISHED
 from transforms import identity
+from warehouse import store
 from warehouse.batches import read_batches
 
 RECORD_TABLES = ("marts.kpi_catalogue", "marts.data_quality", "marts.identity_report", "marts.excluded_accounts")
 
 
-def build_records(con: duckdb.DuckDBPyConnection, run: Run) -> dict[str, pl.DataFrame]:
+def build_records(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
     """Rebuilds the tables that say how the numbers came about."""
+    progress("catalogue, data quality, identity")
     who = identities(con, run)
     _, excluded = identity.without_excluded(who.mapping)
     frames = (catalogue_frame(), _data_quality(con), _identity_report(con, run), excluded)
     return {name: write(con, run, name, frame) for name, frame in zip(RECORD_TABLES, frames, strict=True)}
+
+
+def note_run(
+    con: duckdb.DuckDBPyConnection, run: Run, run_id: str, release: str, started_at: datetime, finished_at: datetime
+) -> None:
+    """Adds the run to the list of runs, just before its release is published."""
+    done = last_recomputed(con)
+    contract = PUBLISHED["marts.runs"]
+    row = pl.DataFrame(
+        {
+            "run_id": run_id,
+            "release": release,
+            "as_of": run.as_of,
+            "is_full": done.is_full,
+            "accounts_recomputed": done.accounts,
+            "started_at": started_at,
+            "finished_at": finished_at,
+            "policy_version": run.policy.version,
+        }
+    )
+    former = store.read(con, "marts.runs", contract=contract)
+    store.replace_table(con, "marts.runs", pl.concat([former, store.conform(row, contract)]), contract)
 
 
 def _data_quality(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -31,7 +31,7 @@ class Warehouse(DuckDBResource):
             con.close()
 
 
-class RunOptions(ConfigurableResource):
+class RunOptions(ConfigurableResource[None]):
     """What a run may be told: run config `resources.run_options.config`."""
 
     as_of: str | None = None

@@ -2,11 +2,12 @@
 
 import duckdb
 import polars as pl
-from transforms.surveys import survey_answers, survey_follow_ups, survey_response_rates, survey_scores
 
 from pipelines.accounts import identities
+from pipelines.core import Progress
 from pipelines.run import Run, read, staged, write
 from transforms import identity
+from transforms.surveys import survey_answers, survey_follow_ups, survey_response_rates, survey_scores
 
 SURVEY_TABLES = (
     "facts.survey_answer",
@@ -16,8 +17,9 @@ SURVEY_TABLES = (
 )
 
 
-def build_surveys(con: duckdb.DuckDBPyConnection, run: Run) -> dict[str, pl.DataFrame]:
+def build_surveys(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
     """Rebuilds the survey answers and the marts on them."""
+    progress("survey answers")
     who = identities(con, run)
     surveys = staged(con, run, "surveys")
     responses, invitations = (staged(con, run, table) for table in ("survey_responses", "survey_invitations"))
@@ -32,8 +34,8 @@ def build_surveys(con: duckdb.DuckDBPyConnection, run: Run) -> dict[str, pl.Data
     attributes = read(con, "facts.account_attributes")
     frames = (
         answers,
-        survey_scores(answers, attributes, run.policy),
-        survey_response_rates(invited, answers, surveys, attributes),
-        survey_follow_ups(answers, surveys, run.as_of),
+        survey_scores(answers, attributes, run.policy, run.as_of),
+        survey_response_rates(invited, answers, surveys, attributes, run.policy, run.as_of),
+        survey_follow_ups(answers, attributes, run.as_of),
     )
     return {name: write(con, run, name, frame) for name, frame in zip(SURVEY_TABLES, frames, strict=True)}

@@ -16,20 +16,28 @@ MOVEMENTS = "marts.mrr_movements"
 RETENTION = "marts.retention"
 COHORTS = "marts.cohorts"
 REVENUE = "marts.revenue_per_customer"
+RENEWALS = "marts.renewals"
+SURVEY_SCORES = "marts.survey_scores"
+SURVEY_RESPONSE_RATES = "marts.survey_response_rates"
 
 EVERY_GRAIN = ("day", "week", "month", "quarter", "year")
-COHORT_GRAINS = ("month", "quarter", "year")
+SPARSE_GRAINS = ("week", "month", "quarter", "year")
+LONG_GRAINS = ("month", "quarter", "year")
 
 BILLING = ("subscription_changes", "prices", "discounts", "fx_rates")
+CONTRACT_TERMS = ("contracts", "fx_rates")
+SURVEYS = ("surveys", "survey_responses")
 
 NO_EVENTS = "Never NULL: a period without events is a row of zeros."
 NO_OPENING_CUSTOMERS = "NULL where nobody was a customer at the start, and on rows of native currencies."
 NO_OPENING_MRR = "NULL where the opening MRR is 0."
 NO_MRR_THEN = "NULL where nothing was paid 12 months earlier, and at the grains day and week."
+NO_DECISION = "NULL where no renewal is decided; the open ones are counted beside it."
+NO_ANSWERS = "NULL where nobody answered, and on rows of other instruments."
 
-_CUSTOMERS = "customers"
 _ARR = "annualised minor units of `currency`, at the period's closing rate"
 _COHORT_ARR = "annualised minor units of `currency`, at the exchange rate of age 0"
+_RENEWAL_ARR = "annualised minor units of `currency`, at the rate of the month in which the term is due"
 
 
 class Text(NamedTuple):
@@ -42,12 +50,30 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True)
 class Ratio:
-    """What a rate divides, in words. Its columns are `<column>_numerator` and `<column>_denominator`."""
+    """What a rate divides, in words. Its columns are `<column>_numerator` and `<column>_denominator`.
+
+    Units are named for amounts of money; everything else is counted.
+    """
 
     numerator: str
     denominator: str
-    counted_in: str
-    denominator_in: str | None = None
+    numerator_unit: str | None = None
+    denominator_unit: str | None = None
+
+    @property
+    def numerator_text(self) -> str:
+        """The numerator with its unit."""
+        return "; ".join(filter(None, (self.numerator, self.numerator_unit)))
+
+    @property
+    def denominator_text(self) -> str:
+        """The denominator with its unit."""
+        return "; ".join(filter(None, (self.denominator, self.denominator_unit)))
+
+    def __str__(self) -> str:
+        """The formula."""
+        terms = (self.numerator, self.denominator)
+        return " / ".join(f"({term})" if " + " in term or " - " in term else term for term in terms)
 
 
 @dataclass(frozen=True)
@@ -124,13 +150,7 @@ def catalogue_frame() -> pl.DataFrame:
     )
 
 
-def _quotient(numerator: str, denominator: str) -> str:
-    return " / ".join(f"({term})" if " + " in term or " - " in term else term for term in (numerator, denominator))
-
-
-def _mrr(
-    column: str, name: Text, meaning: Text, *, exact: str, section: str = "2", direction: Direction = "higher_is_better"
-) -> Kpi:
+def _mrr(column: str, name: Text, meaning: Text, *, exact: str, direction: Direction = "higher_is_better") -> Kpi:
     return Kpi(
         id="mrr" if column == "mrr_net" else column,
         table=REVENUE,
@@ -140,7 +160,7 @@ def _mrr(
         formula=f"{exact} / 12 / 10^(decimals of the currency)",
         unit="money_per_month",
         direction=direction,
-        section=section,
+        section="2",
         null_rule=NO_EVENTS,
         is_additive=True,
         exact=exact,
@@ -192,18 +212,19 @@ def _customer_rate(
     direction: Direction,
     section: str = "4",
 ) -> Kpi:
+    ratio = Ratio(numerator, denominator)
     return Kpi(
         id=kpi_id,
         table=RETENTION,
         column=kpi_id,
         name=name,
         meaning=meaning,
-        formula=_quotient(numerator, denominator),
+        formula=str(ratio),
         unit="rate",
         direction=direction,
         section=section,
         null_rule=NO_OPENING_CUSTOMERS,
-        ratio=Ratio(numerator, denominator, _CUSTOMERS),
+        ratio=ratio,
     )
 
 
@@ -220,36 +241,109 @@ def _revenue_rate(
     null_rule: str = NO_OPENING_MRR,
     grains: tuple[str, ...] = EVERY_GRAIN,
 ) -> Kpi:
+    ratio = Ratio(numerator, denominator, _ARR, _ARR)
     return Kpi(
         id=kpi_id,
         table=RETENTION,
         column=kpi_id,
         name=name,
         meaning=meaning,
-        formula=_quotient(numerator, denominator),
+        formula=str(ratio),
         unit=unit,
         direction=direction,
         section=section,
         null_rule=null_rule,
         grains=grains,
-        ratio=Ratio(numerator, denominator, _ARR),
+        ratio=ratio,
     )
 
 
-def _cohort_rate(column: str, name: Text, meaning: Text, numerator: str, denominator: str, counted_in: str) -> Kpi:
+def _cohort_rate(
+    column: str, name: Text, meaning: Text, numerator: str, denominator: str, unit: str | None = None
+) -> Kpi:
+    ratio = Ratio(numerator, denominator, unit, unit)
     return Kpi(
         id=f"cohort_{column}",
         table=COHORTS,
         column=column,
         name=name,
         meaning=meaning,
-        formula=_quotient(numerator, denominator),
+        formula=str(ratio),
         unit="rate",
         direction="higher_is_better",
         section="5",
         null_rule="NULL where the cohort is empty at age 0; a cell after `as_of` is absent.",
-        grains=COHORT_GRAINS,
-        ratio=Ratio(numerator, denominator, counted_in),
+        grains=LONG_GRAINS,
+        ratio=ratio,
+    )
+
+
+def _renewal_rate(
+    column: str, name: Text, meaning: Text, numerator: str, denominator: str, unit: str | None = None
+) -> Kpi:
+    ratio = Ratio(numerator, denominator, unit, unit)
+    return Kpi(
+        id=column,
+        table=RENEWALS,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=str(ratio),
+        unit="rate",
+        direction="higher_is_better",
+        section="8",
+        null_rule=NO_DECISION,
+        grains=SPARSE_GRAINS,
+        sources=CONTRACT_TERMS,
+        ratio=ratio,
+    )
+
+
+def _renewal_sum(kpi_id: str, column: str, name: Text, meaning: Text) -> Kpi:
+    return Kpi(
+        id=kpi_id,
+        table=RENEWALS,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=f"{column}_minor / 10^(decimals of the currency)",
+        unit="money_per_year",
+        direction="neutral",
+        section="8",
+        null_rule=NO_EVENTS,
+        grains=SPARSE_GRAINS,
+        sources=CONTRACT_TERMS,
+        is_additive=True,
+        exact=f"{column}_minor",
+    )
+
+
+def _survey_score(
+    column: str,
+    name: Text,
+    meaning: Text,
+    numerator: str,
+    denominator: str,
+    *,
+    scale: int = 1,
+    unit: Unit = "rate",
+    null_rule: str = NO_ANSWERS,
+) -> Kpi:
+    ratio = Ratio(numerator, denominator)
+    return Kpi(
+        id=column,
+        table=SURVEY_SCORES,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=str(ratio) + (f" x {scale}" if scale != 1 else ""),
+        unit=unit,
+        direction="higher_is_better",
+        section="9",
+        null_rule=null_rule,
+        grains=SPARSE_GRAINS,
+        sources=SURVEYS,
+        ratio=ratio,
     )
 
 
@@ -366,7 +460,7 @@ _RECURRING_REVENUE = [
         direction="higher_is_better",
         section="6",
         null_rule="NULL where nobody pays.",
-        ratio=Ratio("closing ARR", "paying customers", "annualised minor units of `currency`", _CUSTOMERS),
+        ratio=Ratio("closing ARR", "paying customers", "annualised minor units of `currency`"),
     ),
 ]
 
@@ -426,8 +520,8 @@ _MOVEMENTS = [
         Text("Exchange-rate effect on MRR", "Efecto del tipo de cambio en el MRR", "Efeito cambial no MRR"),
         Text(
             "Change of the opening MRR in the reporting currency that comes from exchange rates alone.",
-            "Variación del MRR inicial en la moneda de reporte debida únicamente al tipo de cambio.",
-            "Variação do MRR inicial na moeda de referência causada apenas pelo câmbio.",
+            "Variación del MRR inicial en la moneda de presentación debida únicamente al tipo de cambio.",
+            "Variação do MRR inicial na moeda de apresentação causada apenas pelo câmbio.",
         ),
         direction="neutral",
     ),
@@ -440,8 +534,10 @@ _CUSTOMER_COUNTS = [
         Text("Customers", "Clientes", "Clientes"),
         Text(
             "Accounts that are customers at the end of the period: paying, paused within the limit, temporarily free.",
-            "Cuentas que son clientes al cierre del período: de pago, en pausa dentro del límite o gratis temporalmente.",
-            "Contas que são clientes no fim do período: pagantes, em pausa dentro do limite ou temporariamente grátis.",
+            "Cuentas que son clientes al cierre del período: de pago, en pausa dentro del límite "
+            "o gratis temporalmente.",
+            "Contas que são clientes no fim do período: pagantes, em pausa dentro do limite "
+            "ou temporariamente gratuitas.",
         ),
         "E = S - C + N + R",
         direction="higher_is_better",
@@ -489,7 +585,7 @@ _RETENTION = [
         "customer_churn_rate",
         Text("Customer churn rate", "Tasa de cancelación de clientes", "Taxa de cancelamento de clientes (churn)"),
         Text(
-            "Share of the customers at the start of the period that are lost at its end.",
+            "Share of the customers at the start of the period that are no longer customers at its end.",
             "Porcentaje de los clientes al inicio del período que se habían perdido al cierre.",
             "Percentual dos clientes do início do período perdidos até o fim dele.",
         ),
@@ -704,10 +800,10 @@ _RETENTION = [
             "O que as contas que pagavam há 12 meses pagam hoje, em relação ao que pagavam.",
         ),
         "MRR now of the accounts that paid 12 months earlier",
-        "their MRR 12 months earlier",
+        "MRR 12 months earlier",
         direction="higher_is_better",
         null_rule=NO_MRR_THEN,
-        grains=COHORT_GRAINS,
+        grains=LONG_GRAINS,
     ),
     _revenue_rate(
         "grr_12m",
@@ -722,10 +818,10 @@ _RETENTION = [
             "Percentual do MRR de há 12 meses que se mantém, sem contar nenhuma expansão.",
         ),
         "sum over accounts of min(MRR 12 months earlier, MRR now)",
-        "their MRR 12 months earlier",
+        "MRR 12 months earlier",
         direction="higher_is_better",
         null_rule=NO_MRR_THEN,
-        grains=COHORT_GRAINS,
+        grains=LONG_GRAINS,
     ),
     _revenue_rate(
         "quick_ratio",
@@ -776,7 +872,6 @@ _COHORTS = [
         ),
         "customers of the cohort at this age",
         "customers of the cohort at age 0",
-        _CUSTOMERS,
     ),
     _cohort_rate(
         "net_revenue_retention",
@@ -812,4 +907,212 @@ _COHORTS = [
     ),
 ]
 
-CATALOGUE: tuple[Kpi, ...] = (*_RECURRING_REVENUE, *_MOVEMENTS, *_CUSTOMER_COUNTS, *_RETENTION, *_COHORTS)
+_RENEWALS = [
+    _renewal_rate(
+        "renewal_rate",
+        Text("Renewal rate", "Tasa de renovación", "Taxa de renovação"),
+        Text(
+            "Of the accounts due in the period with a decision, the share that renewed.",
+            "De las cuentas con vencimiento en el período y decisión tomada, porcentaje que renovó.",
+            "Das contas com vencimento no período e decisão tomada, percentual que renovou.",
+        ),
+        "accounts renewed",
+        "accounts renewed + accounts lost",
+    ),
+    _renewal_rate(
+        "renewal_rate_gross",
+        Text(
+            "Gross revenue renewal rate", "Tasa bruta de renovación de ingresos", "Taxa bruta de renovação de receita"
+        ),
+        Text(
+            "Of the ARR due in the period with a decision, the share that was renewed, without counting any increase.",
+            "Del ARR con vencimiento en el período y decisión tomada, porcentaje renovado, sin contar ningún aumento.",
+            "Do ARR com vencimento no período e decisão tomada, percentual renovado, sem contar nenhum aumento.",
+        ),
+        "sum over renewed terms of min(old ARR, renewed ARR)",
+        "old ARR of renewed and lost terms",
+        _RENEWAL_ARR,
+    ),
+    _renewal_rate(
+        "renewal_rate_net",
+        Text("Net revenue renewal rate", "Tasa neta de renovación de ingresos", "Taxa líquida de renovação de receita"),
+        Text(
+            "Renewed ARR as a share of the old ARR due with a decision; above 100 % where increases exceed losses.",
+            "ARR renovado sobre el ARR anterior ya decidido; supera el 100 % si los aumentos exceden las pérdidas.",
+            "ARR renovado sobre o ARR anterior já decidido; passa de 100% se os aumentos superarem as perdas.",
+        ),
+        "renewed ARR",
+        "old ARR of renewed and lost terms",
+        _RENEWAL_ARR,
+    ),
+    _renewal_sum(
+        "renewals_due_arr",
+        "due_arr",
+        Text("ARR due for renewal", "ARR por renovar", "ARR a renovar"),
+        Text(
+            "ARR of the contract terms that are due in the period.",
+            "ARR de los contratos que vencen en el período.",
+            "ARR dos contratos que vencem no período.",
+        ),
+    ),
+    _renewal_sum(
+        "renewals_open_arr",
+        "open_arr",
+        Text("ARR of open renewals", "ARR de renovaciones pendientes", "ARR de renovações em aberto"),
+        Text(
+            "ARR of the terms due in the period without a decision so far; it is outside the rates.",
+            "ARR de los contratos vencidos en el período aún sin decisión; no entra en las tasas.",
+            "ARR dos contratos com vencimento no período ainda sem decisão; não entra nas taxas.",
+        ),
+    ),
+    Kpi(
+        id="renewals_open",
+        table=RENEWALS,
+        column="open_count",
+        name=Text("Open renewals", "Renovaciones pendientes", "Renovações em aberto"),
+        meaning=Text(
+            "Terms due in the period without a decision so far; they are outside the rates.",
+            "Contratos vencidos en el período aún sin decisión; no entran en las tasas.",
+            "Contratos com vencimento no período ainda sem decisão; não entram nas taxas.",
+        ),
+        formula="terms due - terms renewed - terms lost",
+        unit="count",
+        direction="neutral",
+        section="8",
+        null_rule=NO_EVENTS,
+        grains=SPARSE_GRAINS,
+        sources=CONTRACT_TERMS,
+        is_additive=True,
+        exact="open_count",
+    ),
+]
+
+_SURVEYS = [
+    _survey_score(
+        "nps",
+        Text("Net Promoter Score (NPS)", "Net Promoter Score (NPS)", "Net Promoter Score (NPS)"),
+        Text(
+            "Share of promoters (9-10) less share of detractors (0-6), from -100 to 100.",
+            "Porcentaje de promotores (9-10) menos porcentaje de detractores (0-6), de -100 a 100.",
+            "Percentual de promotores (9-10) menos percentual de detratores (0-6), de -100 a 100.",
+        ),
+        "promoters - detractors",
+        "NPS answers used",
+        scale=100,
+        unit="points",
+    ),
+    Kpi(
+        id="nps_account_weighted",
+        table=SURVEY_SCORES,
+        column="nps_account_weighted",
+        name=Text("NPS weighted by account", "NPS ponderado por cuenta", "NPS ponderado por conta"),
+        meaning=Text(
+            "NPS in which every account weighs the same, however many of its people answered.",
+            "NPS en el que cada cuenta pesa lo mismo, sin importar cuántas personas respondieron.",
+            "NPS em que cada conta tem o mesmo peso, não importa quantas pessoas responderam.",
+        ),
+        formula="mean over accounts of (promoters - detractors) / answers x 100",
+        unit="points",
+        direction="higher_is_better",
+        section="9",
+        null_rule=NO_ANSWERS,
+        grains=SPARSE_GRAINS,
+        sources=SURVEYS,
+    ),
+    _survey_score(
+        "csat",
+        Text("Customer satisfaction (CSAT)", "Satisfacción del cliente (CSAT)", "Satisfação do cliente (CSAT)"),
+        Text(
+            "Share of positive answers among all answers, the neutral ones included.",
+            "Porcentaje de respuestas positivas sobre el total, incluidas las neutras.",
+            "Percentual de respostas positivas sobre o total, incluídas as neutras.",
+        ),
+        "positive answers",
+        "CSAT answers used",
+    ),
+    _survey_score(
+        "csat_top3",
+        Text(
+            "CSAT with neutral answers as positive",
+            "CSAT con las respuestas neutras como positivas",
+            "CSAT com as respostas neutras como positivas",
+        ),
+        Text(
+            "Share of positive and neutral answers among all answers.",
+            "Porcentaje de respuestas positivas y neutras sobre el total.",
+            "Percentual de respostas positivas e neutras sobre o total.",
+        ),
+        "positive and neutral answers",
+        "CSAT answers used",
+    ),
+    _survey_score(
+        "ces_mean",
+        Text(
+            "Customer Effort Score (CES), mean",
+            "Puntuación de esfuerzo del cliente (CES), promedio",
+            "Pontuação de esforço do cliente (CES), média",
+        ),
+        Text(
+            "Mean answer on ease, in points from 1; higher is easier.",
+            "Promedio de las respuestas sobre la facilidad, en puntos desde 1; más alto es más fácil.",
+            "Média das respostas sobre a facilidade, em pontos a partir de 1; quanto maior, mais fácil.",
+        ),
+        "sum of points",
+        "CES answers used",
+        unit="score",
+        null_rule=f"{NO_ANSWERS} Also NULL where scales of 5 and 7 points meet.",
+    ),
+    _survey_score(
+        "ces_low_effort",
+        Text("Low-effort share (CES)", "Porcentaje de bajo esfuerzo (CES)", "Percentual de baixo esforço (CES)"),
+        Text(
+            "Share of answers that say it was easy: 5-7 of 7 points, 4-5 of 5.",
+            "Porcentaje de respuestas que dicen que fue fácil: 5-7 de 7 puntos, 4-5 de 5.",
+            "Percentual de respostas que dizem que foi fácil: 5-7 de 7 pontos, 4-5 de 5.",
+        ),
+        "answers of low effort",
+        "CES answers used",
+    ),
+    _survey_score(
+        "ces_index",
+        Text("CES index", "Índice CES", "Índice CES"),
+        Text(
+            "Share of the easiest answers less share of the hardest, from -100 to 100.",
+            "Porcentaje de las respuestas más fáciles menos porcentaje de las más difíciles, de -100 a 100.",
+            "Percentual das respostas mais fáceis menos percentual das mais difíceis, de -100 a 100.",
+        ),
+        "easy answers - hard answers",
+        "CES answers used on scales of 5 or 7 points",
+        scale=100,
+        unit="points",
+    ),
+    Kpi(
+        id="survey_response_rate",
+        table=SURVEY_RESPONSE_RATES,
+        column="response_rate",
+        name=Text("Survey response rate", "Tasa de respuesta a las encuestas", "Taxa de resposta às pesquisas"),
+        meaning=Text(
+            "Share of the delivered invitations that were answered.",
+            "Porcentaje de las invitaciones entregadas que obtuvieron respuesta.",
+            "Percentual dos convites entregues que foram respondidos.",
+        ),
+        formula="delivered invitations answered / delivered invitations",
+        unit="rate",
+        direction="higher_is_better",
+        section="9",
+        null_rule="NULL without delivery data.",
+        grains=SPARSE_GRAINS,
+        sources=(*SURVEYS, "survey_invitations"),
+        ratio=Ratio("delivered invitations answered", "delivered invitations"),
+    ),
+]
+
+CATALOGUE: tuple[Kpi, ...] = (
+    *_RECURRING_REVENUE,
+    *_MOVEMENTS,
+    *_CUSTOMER_COUNTS,
+    *_RETENTION,
+    *_COHORTS,
+    *_RENEWALS,
+    *_SURVEYS,
+)

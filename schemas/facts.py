@@ -15,7 +15,10 @@ PERIOD_GRAINS = ("month", "quarter", "year")
 
 
 class SubscriptionState(Contract, table="facts.subscription_state", key=("item_id", "valid_from")):
-    """One row per subscription item and interval [valid_from, valid_to) in which its state and value stay the same."""
+    """One row per subscription item and interval [valid_from, valid_to) in which its state and value stay the same.
+
+    Values are annualised minor units of `currency`. Definitions section 2.
+    """
 
     account_id: pl.String = required("Account that the item counts for.")
     currency: pl.String = optional("ISO 4217 currency of the values; null where a state without value names none.")
@@ -53,7 +56,8 @@ class AccountDay(Contract, table="facts.account_day", key=("account_id", "day"))
 class MrrLedger(Contract, table="facts.mrr_ledger", key=("account_id", "currency", "day")):
     """One row per account, currency and day on which a value changes: opening, movement and closing.
 
-    Every grain and every total is a sum over this table. The parts sum to closing_arr_minor - opening_arr_minor.
+    Every grain and every total is a sum over this table. Values are annualised minor units of `currency`; the parts sum
+    to closing_arr_minor - opening_arr_minor. Definitions section 3.
     """
 
     account_id: pl.String = required("Account.")
@@ -63,7 +67,9 @@ class MrrLedger(Contract, table="facts.mrr_ledger", key=("account_id", "currency
         "Movement of the day; `none` where net stays and another measure changes.", isin=MOVEMENT_CATEGORIES
     )
     amount_arr_minor: pl.Int64 = required("Size of the movement.", ge=0)
-    reason: pl.String = optional("Why; null where the category is none.")
+    reason: pl.String = optional(
+        "Why: how it ended or came back, else the largest part; null where the category is none."
+    )
     opening_arr_minor: pl.Int64 = required("Net value before the day.", ge=0)
     opening_arr_list_minor: pl.Int64 = required("List value before the day.", ge=0)
     opening_arr_committed_minor: pl.Int64 = required("Committed value before the day.", ge=0)
@@ -91,7 +97,8 @@ class AccountPeriod(Contract, table="facts.account_period", key=("grain", "accou
     """One row per account, currency and month, quarter or year that closes on another value: its net movement.
 
     Net: opening against closing of the period, one category. A period without a row opens and closes as the row before
-    it closed. The parts sum to closing_arr_minor - opening_arr_minor.
+    it closed. Values are annualised minor units of `currency`; the parts sum to closing_arr_minor - opening_arr_minor.
+    Definitions section 3.
     """
 
     grain: pl.String = required("month, quarter or year.", isin=PERIOD_GRAINS)
@@ -102,7 +109,7 @@ class AccountPeriod(Contract, table="facts.account_period", key=("grain", "accou
     closing_arr_minor: pl.Int64 = required("Net value at the end of the period, or at `as_of` while it is open.", ge=0)
     category: pl.String = required("Net movement of the period.", isin=MOVEMENT_CATEGORIES[1:])
     amount_arr_minor: pl.Int64 = required("Size of the movement.", gt=0)
-    reason: pl.String = required("Why.")
+    reason: pl.String = required("Why: how it ended or came back, else the largest part of the change.")
     seat_part_minor: pl.Int64 = required("Part of the change from units: (q1 - q0) x p0 per product.")
     price_part_minor: pl.Int64 = required("Part from price or plan: (p1 - p0) x q1 per product.")
     discount_part_minor: pl.Int64 = required("Part from discounts: what net changes beyond list.")

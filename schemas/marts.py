@@ -16,9 +16,6 @@ from schemas import catalogue
 from schemas.contract import Contract, Instant, optional, required
 from schemas.facts import PERIOD_GRAINS
 
-GRAINS = ("day", "week", "month", "quarter", "year")
-SPARSE_GRAINS = ("week", "month", "quarter", "year")
-"""Grains of KPIs about sparse events: renewals, surveys, costs, support."""
 DIMENSIONS = ("all", "segment", "plan", "country", "industry", "channel", "owner", "tenure")
 BASES = ("native", "reporting")
 SERIES = ("net", "gross")
@@ -32,11 +29,11 @@ _LEVELS = {
     "arr_renewal_grace": "ARR of ended terms awaiting renewal, a part of net ARR",
 }
 _CATEGORIES = {
-    "new": "accounts that pay for the first time",
-    "expansion": "growth of paying accounts",
-    "contraction": "shrinking of accounts that go on paying",
-    "churn": "accounts that stopped paying",
-    "reactivation": "accounts that pay again",
+    "new": "ARR of accounts that pay for the first time",
+    "expansion": "ARR that paying accounts added",
+    "contraction": "ARR that accounts gave up while they went on paying",
+    "churn": "ARR of accounts that stopped paying altogether",
+    "reactivation": "ARR of accounts that pay again after they had stopped",
 }
 _CHURN_TYPES = ("voluntary", "involuntary", "unknown")
 _PARTS = {
@@ -124,13 +121,13 @@ def rate_columns(table: str, *, nullable: bool = False) -> list[Column]:
     columns = []
     for kpi in catalogue.rates_of(table):
         assert kpi.ratio and kpi.numerator and kpi.denominator
-        top, bottom = kpi.ratio.counted_in, kpi.ratio.denominator_in or kpi.ratio.counted_in
+        value = f"{kpi.meaning.en} Formula: {kpi.formula}. {kpi.null_rule}"
+        top = f"Numerator of {kpi.column}: {kpi.ratio.numerator_text}."
+        bottom = f"Denominator of {kpi.column}: {kpi.ratio.denominator_text}."
         columns += [
-            Column(kpi.column, pl.Float64, f"{kpi.meaning.en} {kpi.formula}. {kpi.null_rule}", nullable=True),
-            Column(kpi.numerator, pl.Int64, f"Numerator of {kpi.column}: {kpi.ratio.numerator}; {top}.", nullable),
-            Column(
-                kpi.denominator, pl.Int64, f"Denominator of {kpi.column}: {kpi.ratio.denominator}; {bottom}.", nullable
-            ),
+            Column(kpi.column, pl.Float64, value, nullable=True),
+            Column(kpi.numerator, pl.Int64, top, nullable),
+            Column(kpi.denominator, pl.Int64, bottom, nullable),
         ]
     return columns
 
@@ -145,7 +142,7 @@ def size_columns(cases: str) -> list[Column]:
 
 def _movement_measures() -> list[Column]:
     return [
-        *(minor(f"{name}_arr_minor", f"ARR of {what}") for name, what in _CATEGORIES.items()),
+        *(minor(f"{name}_arr_minor", what) for name, what in _CATEGORIES.items()),
         minor("retained_change_arr_minor", "Change of the accounts with an opening above 0: NRR less 1, as an amount"),
         minor("kept_change_arr_minor", "Losses of the accounts with an opening above 0: GRR less 1, as an amount"),
         minor(
@@ -183,20 +180,19 @@ MrrMovements = mart(
     Definitions section 3.
     """,
     [
-        period_columns(GRAINS)[0],
+        period_columns(catalogue.EVERY_GRAIN)[0],
         text("series", "net: opening against closing of the period; gross: the sum of daily movements.", SERIES),
         *basis_columns(),
         *slice_columns(),
-        *period_columns(GRAINS)[1:],
+        *period_columns(catalogue.EVERY_GRAIN)[1:],
         *_sides("opening", "at the start of the period"),
         *_movement_measures(),
         *_sides("closing", "at the end of the period"),
         Column("opening_mrr", pl.Float64, "MRR at the start of the period, major units of `currency` per month."),
         *(
-            Column(f"{name}_mrr", pl.Float64, f"MRR of {what}, major units of `currency` per month.")
-            for name, what in _CATEGORIES.items()
+            Column(kpi.column, pl.Float64, f"{kpi.meaning.en} Major units of `currency` per month.")
+            for kpi in catalogue.of_table(catalogue.MOVEMENTS)
         ),
-        Column("fx_impact_mrr", pl.Float64, "Exchange-rate effect on MRR, major units of `currency` per month."),
         Column("closing_mrr", pl.Float64, "MRR at the end of the period, major units of `currency` per month."),
         Column("closing_arr", pl.Float64, "ARR at the end of the period, major units of `currency` per year."),
     ],
@@ -212,7 +208,7 @@ Retention = mart(
     opening is at the closing rate. Definitions section 4.
     """,
     [
-        *period_columns(GRAINS),
+        *period_columns(catalogue.EVERY_GRAIN),
         *basis_columns(),
         *slice_columns(),
         count("opening_customers", "S: customers at the start of the period.", nullable=True),
@@ -306,7 +302,7 @@ RevenuePerCustomer = mart(
     ARR = 12 x MRR; committed <= net <= list. Definitions sections 2 and 6.
     """,
     [
-        *period_columns(GRAINS),
+        *period_columns(catalogue.EVERY_GRAIN),
         *basis_columns(),
         *slice_columns(),
         count("paying_customers", "Accounts with net ARR above 0; not to be added over currencies."),
@@ -410,7 +406,7 @@ Runs = mart(
         Column("is_full", pl.Boolean, "True where every account was recomputed from all history."),
         count("accounts_recomputed", "Accounts that the run recomputed."),
         Column("started_at", Instant, "When the run began."),
-        Column("finished_at", Instant, "When its tables were ready to publish.", nullable=True),
+        Column("finished_at", Instant, "When its tables were ready to publish."),
     ],
 )
 

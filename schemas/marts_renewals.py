@@ -11,7 +11,7 @@ OUTCOMES = ("renewed", "lost", "open")
 DECIDED_BY = ("decision", "following_term", "cancellation", "auto_renewal", "no_decision")
 
 
-class ContractTerms(Contract, table="facts.contract_term", key=("term_id",)):
+class ContractTerm(Contract, table="facts.contract_term", key=("term_id",)):
     """One row per contract term with its outcome as known at the end of the run's `as_of`."""
 
     term_id: pl.String = required("Identifier of the term.")
@@ -46,7 +46,9 @@ class Renewals(
     grain: pl.String = required("week, month, quarter or year.", isin=("week", "month", "quarter", "year"))
     period_start: pl.Date = required("First day of the period in which the terms are due.")
     period_end: pl.Date = required("First day after the period.")
-    is_complete: pl.Boolean = required("True if the period ended by the run's as_of; decisions may still come in grace.")
+    is_complete: pl.Boolean = required(
+        "True if the period ended by the run's as_of; decisions may still come in grace."
+    )
     basis: pl.String = required("native, or reporting: converted.", isin=("native", "reporting"))
     currency: pl.String = required("ISO 4217 currency: native, or the reporting currency.")
     dimension: pl.String = required("all, or the dimension by which the accounts are split.")

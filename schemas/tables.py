@@ -1,8 +1,18 @@
-"""Every published table by its full name: facts and marts."""
+"""Every published table by its full name: facts, then marts."""
 
-from schemas import facts, marts
+from schemas import facts, marts, marts_renewals, marts_surveys
 from schemas.contract import Contract, table_name
 
-PUBLISHED: dict[str, type[Contract]] = {
-    table_name(contract): contract for contract in (*facts.CONTRACTS, *marts.CONTRACTS)
-}
+_CONTRACTS: tuple[type[Contract], ...] = (
+    *facts.CONTRACTS,
+    marts_renewals.ContractTerm,
+    marts_surveys.SurveyAnswer,
+    *marts.CONTRACTS,
+    marts_renewals.Renewals,
+    marts_renewals.UpcomingRenewals,
+    marts_surveys.SurveyScores,
+    marts_surveys.SurveyResponseRates,
+    marts_surveys.SurveyFollowUps,
+)
+
+PUBLISHED: dict[str, type[Contract]] = {table_name(contract): contract for contract in _CONTRACTS}

@@ -58,7 +58,7 @@ def net_movements(ledger: pl.DataFrame, periods: pl.DataFrame, grain: str) -> pl
     net = pl.concat([sums, opening, closing], how="horizontal").join(
         periods, on=["account_id", "period_start"], how="left", maintain_order="left"
     )
-    return with_category(net).select(*keys, *_MOVEMENT_COLUMNS)
+    return with_category(net).select(*keys, *_MOVEMENT_COLUMNS, **_PAYS)
 
 
 def gross_movements(ledger: pl.DataFrame, periods: pl.DataFrame, grain: str) -> pl.DataFrame:
@@ -69,10 +69,11 @@ def gross_movements(ledger: pl.DataFrame, periods: pl.DataFrame, grain: str) -> 
     rows = ledger.with_columns(period_start=period_start(pl.col("day"), grain))
     within = periods.select("account_id", "period_start", "is_intraperiod")
     return rows.join(within, on=["account_id", "period_start"], how="left", maintain_order="left").select(
-        "account_id", "currency", "period_start", "day", *_MOVEMENT_COLUMNS
+        "account_id", "currency", "period_start", "day", *_MOVEMENT_COLUMNS, **_PAYS
     )
 
 
+_PAYS = {f"pays_at_{side}": pl.col(f"{side}_arr_minor") > 0 for side in ("opening", "closing")}
 _MOVEMENT_COLUMNS = ("category", "amount_arr_minor", "reason", *BALANCES, *PARTS, *ACCOUNT_FACTS, "is_intraperiod")
 
 
@@ -92,7 +93,7 @@ def movement_measures(policy: Policy) -> dict[str, pl.Expr]:
         return pl.when(condition).then(value).otherwise(0)
 
     change = pl.col("closing_arr_minor") - pl.col("opening_arr_minor")
-    paid = pl.col("opening_arr_minor") > 0
+    paid = pl.col("pays_at_opening")
     measures = {f"{name}_arr_minor": where(category == name) for name in CATEGORIES}
     measures |= {
         "retained_change_arr_minor": where(paid, change),

@@ -132,7 +132,7 @@ def _grain_sums(
     )
     changes = {
         **{f"delta_{level}": pl.col(f"closing_{level}") - pl.col(f"opening_{level}") for level in LEVELS},
-        f"delta_{PAYING}": _is_paying("closing_arr_minor") - _is_paying("opening_arr_minor"),
+        f"delta_{PAYING}": pl.col("pays_at_closing").cast(pl.Int64) - pl.col("pays_at_opening").cast(pl.Int64),
     }
     measures = {**changes, **movement_measures(policy)}
     for series in ("gross", "net"):
@@ -208,10 +208,14 @@ def _roll_up(
     slices = []
     for labels, rows in sums.periods.group_by("grain", *series, maintain_order=True):
         named = dict(zip(["grain", *series], labels, strict=True))
-        openings = day_openings
-        if named["grain"] == "day":
-            rows, openings = (f.filter(pl.col("dimension").is_in(DAILY_DIMENSIONS)) for f in (rows, openings))
-        table = _period_slices(openings, rows.drop(*named), calendars[str(named["grain"])], keys, levels)
+        is_shown = pl.col("dimension").is_in(DAILY_DIMENSIONS) if named["grain"] == "day" else pl.lit(True)
+        table = _period_slices(
+            day_openings.filter(is_shown),
+            rows.drop(*named).filter(is_shown),
+            calendars[str(named["grain"])],
+            keys,
+            levels,
+        )
         slices.append(table.select(*(pl.lit(value).alias(column) for column, value in named.items()), pl.all()))
     return pl.concat(slices)
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from schemas.contract import empty_frame
 from schemas.currencies import EXPONENTS
-from schemas.marts_renewals import ContractTerms, Renewals, UpcomingRenewals
+from schemas.marts_renewals import ContractTerm, Renewals, UpcomingRenewals
 from schemas.policy import Policy
 from transforms import runs
 from transforms.money import convert
@@ -120,7 +120,7 @@ def contract_terms(contracts: pl.DataFrame, policy: Policy, as_of: date) -> pl.D
             ),
         )
         .with_columns(is_partial=pl.col("is_renewed") & (pl.col("renewed_arr_minor") < pl.col("arr_minor")))
-        .select(empty_frame(ContractTerms).columns)
+        .select(empty_frame(ContractTerm).columns)
         .sort("term_id")
     )
 

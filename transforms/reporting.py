@@ -105,7 +105,12 @@ def in_reporting_currency(rows: pl.DataFrame, rates: pl.DataFrame, keys: list[st
         converted.sort(*keys, "currency")
         .group_by(*keys, maintain_order=True)
         .agg(pl.col(*BALANCES, *PARTS).sum(), pl.col(*ACCOUNT_FACTS, "is_intraperiod").first())
-        .with_columns(currency=pl.lit(policy.reporting_currency))
+        .with_columns(
+            currency=pl.lit(policy.reporting_currency),
+            # A currency without a change in the period has no row: only the account's state tells that it pays in it.
+            pays_at_opening=pl.col("opening_state") == "paying",
+            pays_at_closing=pl.col("closing_state") == "paying",
+        )
     )
     return with_category(total)
 

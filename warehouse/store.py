@@ -250,3 +250,9 @@ def sql_types(contract: type[Contract]) -> dict[str, str]:
 def row_count(con: duckdb.DuckDBPyConnection, name: str) -> int:
     """Number of rows of a table."""
     return int(con.sql(f"SELECT count(*) FROM {names.relation(name)}").fetchall()[0][0])
+
+
+def first_rows(con: duckdb.DuckDBPyConnection, name: str, count: int) -> pl.DataFrame:
+    """A few rows of a table, whichever come first."""
+    rows: pl.DataFrame = con.sql(f"SELECT * FROM {names.relation(name)} LIMIT ?", params=[count]).pl()
+    return rows

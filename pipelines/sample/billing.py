@@ -46,7 +46,7 @@ def reference_lot(company: Company, accounts: pl.Series) -> pl.Series:
 def customers(company: Company) -> pl.DataFrame:
     """One row per billing customer; accounts moved to the new entity have a second one."""
     people, dice, as_of = company.people, company.dice, company.as_of
-    first = company.accounts.filter(pl.Series(people.role != PROSPECT)).with_columns(
+    first = company.accounts.filter(pl.Series(people.role[company.first : company.last] != PROSPECT)).with_columns(
         customer=pl.lit(0, pl.Int8), created=pl.col("sign_up")
     )
     moved = company.history.changes.filter(pl.col("customer") == 1).group_by("account").agg(
@@ -80,11 +80,6 @@ def customers(company: Company) -> pl.DataFrame:
 def customer_code() -> pl.Expr:
     """Customer id: `cus_`, or `cuz_` for the second customer of a moved account."""
     return pl.when(pl.col("customer") == 0).then(code("cus_")).otherwise(code("cuz_"))
-
-
-def prices(company: Company) -> pl.DataFrame:
-    """The price list; the second one is known a month before it holds."""
-    return PRICES
 
 
 def subscription_changes(company: Company) -> pl.DataFrame:

@@ -35,7 +35,7 @@ _LOSS_WORDS = {
 def accounts(company: Company) -> pl.DataFrame:
     """One row per account and day on which an attribute changed: stage, owner, risk, a corrected industry."""
     people, dice, as_of = company.people, company.dice, company.as_of
-    number = people.number[people.sign_up <= as_of]
+    number = company.those(people.sign_up <= as_of)
     paid_from = people.paid_from[number]
     stays = number[paid_from >= 0]
     new_owner_on = np.where(
@@ -73,7 +73,7 @@ def accounts(company: Company) -> pl.DataFrame:
     )
     pool = np.where(people.size[who] == LARGE, 0, np.where(people.size[who] == SMALL, 7, 3))
     spread = np.where(people.size[who] == LARGE, 3, np.where(people.size[who] == SMALL, 3, 4))
-    turn = (new_owner_on[who] >= 0) & (since >= new_owner_on[who])
+    turn = (new_owner_on[who - company.first] >= 0) & (since >= new_owner_on[who - company.first])
     owner = pool + ((dice.uniform("owner", who) * spread).astype(np.int64) + turn) % spread
     risk = np.searchsorted([0.35, 0.6], 1.0 - people.satisfaction[who] + 0.15 * dice.normal("risk", who, since))
     parent = np.where((people.size[who] != SMALL) & (dice.uniform("has a parent", who) < 0.08), who // 40 * 40, who)
@@ -148,12 +148,12 @@ def contracts(company: Company) -> pl.DataFrame:
 def _evergreen(company: Company) -> pl.DataFrame:
     """Month-to-month contracts that the CRM keeps for some larger customers."""
     people, dice = company.people, company.dice
-    chosen = people.number[
+    chosen = company.those(
         (people.paid_from >= 0)
         & (people.plan >= TEAM)
         & (people.term_months == 0)
         & (people.paid_from <= company.as_of)
-    ]
+    )
     chosen = chosen[dice.uniform("has a month-to-month contract", chosen) < 0.2]
     start = people.paid_from[chosen]
     version = (people.sign_up[chosen] >= 20089).astype(np.int64)
@@ -203,7 +203,7 @@ def _opportunities(company: Company, kind: str, frame: pl.DataFrame) -> pl.DataF
 def opportunities(company: Company) -> pl.DataFrame:
     """New business of larger accounts and of prospects, renewals of contract terms, and expansions won and lost."""
     people, dice, as_of = company.people, company.dice, company.as_of
-    number = people.number[((people.size != SMALL) & (people.role == PAID)) | (people.role == PROSPECT)]
+    number = company.those(((people.size != SMALL) & (people.role == PAID)) | (people.role == PROSPECT))
     number = number[people.sign_up[number] <= as_of + 60]
     price = ((people.plan[number] * 3 + people.currency[number]) * 3 + people.interval[number]) * 2
     new = pl.DataFrame(
@@ -262,7 +262,7 @@ def opportunities(company: Company) -> pl.DataFrame:
 def milestones(company: Company) -> pl.DataFrame:
     """Onboarding of customers from the Team plan up: contract start, kick-off, onboarding completed, first value."""
     people, dice, as_of = company.people, company.dice, company.as_of
-    who = people.number[(people.paid_from >= 0) & (people.paid_from <= as_of) & (people.plan >= TEAM)]
+    who = company.those((people.paid_from >= 0) & (people.paid_from <= as_of) & (people.plan >= TEAM))
     start = people.paid_from[who]
     slow = np.exp(0.8 * dice.normal("onboarding pace", who) + 0.9 - 1.3 * people.satisfaction[who])
     scale = np.where(people.plan[who] == ENTERPRISE, 2.0, 1.0)
@@ -292,7 +292,7 @@ def milestones(company: Company) -> pl.DataFrame:
 def outcomes(company: Company) -> pl.DataFrame:
     """Outcomes agreed with larger customers, two each."""
     people, dice, as_of = company.people, company.dice, company.as_of
-    who = people.number[(people.paid_from >= 0) & (people.plan >= BUSINESS)]
+    who = company.those((people.paid_from >= 0) & (people.plan >= BUSINESS))
     who = who[dice.uniform("agrees on outcomes", who) < 0.7]
     parts = []
     for number, offset in ((1, 20), (2, 200)):

@@ -4,8 +4,8 @@ Every table is built with two or three extra columns: `known` (day on which the 
 that was corrected, `until` (day on which the corrected row took its place). They are dropped at the end.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -24,24 +24,26 @@ FADING_DAYS = 90
 
 @dataclass(frozen=True)
 class Company:
-    """The simulated company, seen on a day."""
+    """Some of the company's accounts, from `first` up to, not including, `last`, seen on a day.
+
+    `people` holds the traits of all accounts, so that an account's number is its position.
+    """
 
     people: Population
+    first: int
+    last: int
     dice: Dice
     history: Histories
     as_of: int
-    _made: dict[Callable[["Company"], pl.DataFrame], pl.DataFrame] = field(default_factory=dict)
 
-    def once(self, make: Callable[["Company"], pl.DataFrame]) -> pl.DataFrame:
-        """A frame that several tables are made from, made once."""
-        if make not in self._made:
-            self._made[make] = make(self)
-        return self._made[make]
+    def those(self, mask: Array) -> Array:
+        """Numbers of the accounts in range for which a mask over all accounts is true."""
+        return np.flatnonzero(mask[self.first : self.last]) + self.first
 
     @cached_property
     def accounts(self) -> pl.DataFrame:
         """One row per account with the traits that tables need."""
-        people = self.people
+        people = self.people.part(self.first, self.last)
         return pl.DataFrame(
             {
                 "account": people.number,

@@ -4,8 +4,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.sample.days import as_date, day_in_month, month_of
-from pipelines.sample.dice import Array
-from pipelines.sample.extract import Company
+from pipelines.sample.dice import Array, Dice
 from pipelines.sample.population import FIRST_DAY
 
 _RATES = {"EUR": 1.08, "JPY": 0.0071, "CRC": 0.0019}
@@ -22,13 +21,13 @@ _COSTS: dict[str, tuple[int, int, int, str]] = {
 }
 
 
-def fx_rates(company: Company) -> pl.DataFrame:
+def fx_rates(dice: Dice, as_of: int) -> pl.DataFrame:
     """Rates to the US dollar on the 1st, 10th, 20th and last day of each month: a slow random walk."""
-    months = np.arange(int(month_of(FIRST_DAY)) - 1, int(month_of(company.as_of)) + 1)
+    months = np.arange(int(month_of(FIRST_DAY)) - 1, int(month_of(as_of)) + 1)
     days = np.sort(np.concatenate([day_in_month(months, day) for day in _RATE_DAYS]))
     parts = []
     for number, (currency, rate) in enumerate(_RATES.items()):
-        steps = company.dice.normal("rate moves", days, np.full(len(days), number))
+        steps = dice.normal("rate moves", days, np.full(len(days), number))
         walk = rate * np.exp(np.cumsum(0.006 * steps))
         parts.append(
             pl.DataFrame({"day": days, "walk": walk}).select(
@@ -44,14 +43,13 @@ def fx_rates(company: Company) -> pl.DataFrame:
     )
 
 
-def costs(company: Company) -> pl.DataFrame:
-    """Two bookings per month and category; a few are booked late, reversed, or attributed to a segment or account."""
-    people, dice = company.people, company.dice
-    first = int(month_of(FIRST_DAY))
-    months = np.arange(first, int(month_of(company.as_of)) + 1)
-    running = np.bincount(company.history.months["month"].to_numpy(), minlength=months[-1] + 1)[months]
-    paid_from = people.paid_from[people.paid_from >= 0]
-    new = np.bincount(month_of(paid_from), minlength=months[-1] + 1)[months]
+def costs(dice: Dice, as_of: int, new: Array, running: Array) -> pl.DataFrame:
+    """Two bookings per month and category; a few are booked late, reversed, or attributed to a segment or account.
+
+    `new` and `running`: customers that began to pay and that ran in each month, by month number.
+    """
+    months = np.arange(int(month_of(FIRST_DAY)), int(month_of(as_of)) + 1)
+    new, running = new[months], running[months]
     parts = []
     for number, (category, (fixed, per_new, per_customer, currency)) in enumerate(_COSTS.items()):
         for half, day_of_month in enumerate((14, 30)):

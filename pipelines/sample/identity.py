@@ -50,14 +50,13 @@ def _respondents(company: Company) -> pl.DataFrame:
 
 
 def has_organisation(company: Company, accounts: pl.Series) -> pl.Series:
-    """Whether an account's tickets carry an organisation id; one in twenty-five of those is unknown to the map."""
+    """Whether an account's tickets carry an organisation id."""
     return pl.Series(company.dice.uniform("organisation id", accounts.to_numpy()) < ORGANISATION_SHARE)
 
 
 def excluded_accounts(company: Company) -> pl.DataFrame:
     """Accounts of tests, of the company itself and of partners."""
-    number = company.people.number
-    lot = company.dice.uniform("does not count", number)
+    lot = company.dice.uniform("does not count", company.accounts["account"].to_numpy())
     chosen = lot < 0.006
     reason = np.searchsorted([0.0025, 0.004], lot[chosen])
     return company.accounts.filter(pl.Series(chosen)).with_columns(

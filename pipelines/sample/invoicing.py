@@ -65,7 +65,7 @@ def invoices(company: Company) -> pl.DataFrame:
     """One row per invoice."""
     as_of = company.as_of
     is_paid = pl.col("paid").is_between(0, as_of)
-    return company.once(_billed).with_columns(
+    return _billed(company).with_columns(
         invoice_id="n" + pl.col("suffix"),
         customer_id=customer_code(),
         subscription_id=_subscription(),
@@ -87,7 +87,7 @@ def invoices(company: Company) -> pl.DataFrame:
 
 def invoice_lines(company: Company) -> pl.DataFrame:
     """One row per line: the plan, the add-on, the onboarding package, credits of prorations, tax."""
-    frame = company.once(_billed)
+    frame = _billed(company)
     own_add_on = pl.col("kind") == ADD_ON_CYCLE
     main_item = _item(pl.when(own_add_on).then(pl.lit("b")).otherwise(pl.lit("a")))
     is_proration = pl.col("kind") == PRORATION
@@ -170,7 +170,7 @@ def _item(letter: pl.Expr) -> pl.Expr:
 def payment_attempts(company: Company) -> pl.DataFrame:
     """One row per attempt: the first at issue, retries after 3, 7, 14 and 21 days, and the one that works."""
     dice, as_of = company.dice, company.as_of
-    frame = company.once(_billed).filter((pl.col("total") > 0) & ~pl.col("is_void")).with_columns(tries=pl.lit(0))
+    frame = _billed(company).filter((pl.col("total") > 0) & ~pl.col("is_void")).with_columns(tries=pl.lit(0))
     by_transfer = (pl.col("kind") == CYCLE) & pl.Series(PLAN_OF[frame["price"].to_numpy()] == ENTERPRISE)
     frame = frame.with_columns(fails=(pl.col("paid") != pl.col("issued")) & ~by_transfer)
     failing = frame.filter("fails")
@@ -206,7 +206,7 @@ def _letter(column: str) -> pl.Expr:
 
 def credit_notes(company: Company) -> pl.DataFrame:
     """Partial credits on paid invoices, some days later."""
-    frame = company.once(_billed).filter((pl.col("kind") == CYCLE) & (pl.col("paid") >= 0) & (pl.col("main") > 10))
+    frame = _billed(company).filter((pl.col("kind") == CYCLE) & (pl.col("paid") >= 0) & (pl.col("main") > 10))
     key = frame["key"].to_numpy()
     dice = company.dice
     return (
@@ -227,7 +227,7 @@ def credit_notes(company: Company) -> pl.DataFrame:
 def refunds(company: Company) -> pl.DataFrame:
     """Full refunds of those who quit with their money back, and a few partial ones."""
     dice = company.dice
-    frame = company.once(_billed).filter((pl.col("paid") >= 0) & (pl.col("total") > 10) & ~pl.col("is_void"))
+    frame = _billed(company).filter((pl.col("paid") >= 0) & (pl.col("total") > 10) & ~pl.col("is_void"))
     full = company.history.refunds.select("account", "number", refunded="day").unique(
         ["account", "number"], keep="first"
     )
@@ -255,7 +255,7 @@ def usage_charges(company: Company) -> pl.DataFrame:
     who = months["account"].to_numpy().astype(np.int64)
     over = (dice.uniform("uses the API", who) < 0.2) & (dice.uniform("overage", who, months["month"].to_numpy()) < 0.6)
     over_who, over_day = who[over], months["start"].to_numpy()[over].astype(np.int64)
-    metered = people.number[people.role == METERED]
+    metered = company.those(people.role == METERED)
     lifetime = dice.whole("uses the API for months", 3, 45, metered)
     age = np.arange(lifetime.sum()) - np.repeat(np.cumsum(lifetime) - lifetime, lifetime)
     metered = np.repeat(metered, lifetime)

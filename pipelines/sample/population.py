@@ -1,6 +1,6 @@
 """Who the customers are: sign-up day, size, country and character of every account."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 
 import numpy as np
@@ -72,6 +72,10 @@ class Population:
     potential: Array
     satisfaction: Array
     churn_factor: Array
+
+    def part(self, first: int, last: int) -> "Population":
+        """The accounts from one position up to, not including, another."""
+        return Population(**{trait.name: getattr(self, trait.name)[first:last] for trait in fields(self)})
 
 
 def _sign_up_days(accounts: int, dice: Dice) -> Array:

@@ -124,7 +124,7 @@ class Histories:
 
 
 class Simulation:
-    """State of every account, and the logs of what has happened so far."""
+    """State of every account, and the logs of what has happened so far. Accounts go by position here."""
 
     def __init__(self, people: Population, dice: Dice) -> None:
         self.people, self.dice = people, dice
@@ -167,6 +167,10 @@ class Simulation:
         self.ends = Log(account=i32, day=i32, kind=i8, reason=i8, known=i32)
         self.deletions = Log(account=i32, customer=i8, day=i32)
         self.refunds = Log(account=i32, number=i16, day=i32)
+
+    def _key(self, who: Array, month: int) -> Array:
+        """What a question about an account and a month is asked of."""
+        return np.asarray(self.people.number[who] * 1024 + month)
 
     # -- writing down ------------------------------------------------------------------------------------------------
 
@@ -264,43 +268,40 @@ class Simulation:
             self._return(month)
             self._bill(month)
             self._live(month)
-        return Histories(
-            *(
-                log.frame()
-                for log in (
-                    self.changes, self.discounts, self.invoices, self.months, self.terms, self.decisions, self.ends,
-                    self.deletions, self.refunds,
-                )
-            )
+        logs = (
+            self.changes, self.discounts, self.invoices, self.months, self.terms, self.decisions, self.ends,
+            self.deletions, self.refunds,
         )  # fmt: skip
+        first = int(self.people.number[0])
+        return Histories(*(log.frame().with_columns(pl.col("account") + first) for log in logs))
 
     def _open(self) -> None:
         """Trials, the free plan and use without a licence: what comes before the first paid day, or instead of it."""
         people, dice = self.people, self.dice
-        tries = people.number[people.trial_days > 0]
+        tries = np.flatnonzero(people.trial_days > 0)
         self._record(tries, TRIALING, people.sign_up[tries])
-        free = people.number[people.starts_free]
+        free = np.flatnonzero(people.starts_free)
         paid_price, paid_unit, paid_seats = self.price[free], self.unit[free], self.seats[free]
         self.price[free], self.unit[free], self.seats[free] = FREE_PRICE + people.currency[free], 0, 1
         self._record(free, ACTIVE, people.sign_up[free])
         self.price[free], self.unit[free], self.seats[free] = paid_price, paid_unit, paid_seats
-        stays_out = people.number[people.role == TRIED_ONLY]
+        stays_out = np.flatnonzero(people.role == TRIED_ONLY)
         self._record(
             stays_out,
             ENDED,
             people.sign_up[stays_out] + people.trial_days[stays_out],
             reason=_REASON["trial_expired"],
         )
-        loses_interest = people.number[
+        loses_interest = np.flatnonzero(
             (people.role == FREE_ONLY) & (dice.uniform("free plan ends", people.number) < 0.3)
-        ]
+        )
         self._record(
             loses_interest,
             ENDED,
-            people.sign_up[loses_interest] + dice.whole("free plan lasts", 30, 700, loses_interest),
+            people.sign_up[loses_interest] + dice.whole("free plan lasts", 30, 700, people.number[loses_interest]),
             reason=_REASON["requested"],
         )
-        metered = people.number[people.role == METERED]
+        metered = np.flatnonzero(people.role == METERED)
         self.price[metered], self.unit[metered], self.seats[metered] = METERED_PRICE + people.currency[metered], 0, 1
         self._record(metered, ACTIVE, people.sign_up[metered])
 
@@ -316,7 +317,7 @@ class Simulation:
     def _renew(self, month: int) -> None:
         """Decisions at the end of a paid period: leave, stay, change the plan's interval or price."""
         who, day, since = self._due(month)
-        people, dice, key = self.people, self.dice, who * 1024 + month
+        people, dice, key = self.people, self.dice, self._key(who, month)
         in_term = self.term_months[who] > 0
         decides = ~in_term | (self.term_end[who] == day)
         interval = self.price[who] // 2 % 3
@@ -385,7 +386,7 @@ class Simulation:
         moves = (
             (month == _MIGRATION_MONTH)
             & (self.people.currency[who] == EUR)
-            & (self.dice.uniform("moves to the new entity", who) < 0.3)
+            & (self.dice.uniform("moves to the new entity", self.people.number[who]) < 0.3)
         )
         chosen = may & ((gap >= 0) | moves)
         subset, when, wait = who[chosen], day[chosen], np.where(moves, 0, gap)[chosen]
@@ -411,7 +412,7 @@ class Simulation:
 
     def _renegotiate(self, who: Array, day: Array, month: int) -> None:
         """What changes when a customer stays: list price, uplift, seats, billing interval, the next term."""
-        people, dice, key = self.people, self.dice, who * 1024 + month
+        people, dice, key = self.people, self.dice, self._key(who, month)
         old_arr = self._arr(who)
         in_term = self.term_months[who] > 0
         plan = PLAN_OF[self.price[who]]
@@ -496,7 +497,9 @@ class Simulation:
         won = back[kind == _WIN_BACK]
         self.seats[won] = np.maximum(1, self.seats[won] * 8 // 10)
         self._start(won, day[kind == _WIN_BACK], 0)
-        gets_offer = (self.dice.uniform("win-back offer", won) < 0.4) & (MONTHS[self.price[won]] == 1)
+        gets_offer = (self.dice.uniform("win-back offer", self.people.number[won]) < 0.4) & (
+            MONTHS[self.price[won]] == 1
+        )
         self._discount(won[gets_offer], day[kind == _WIN_BACK][gets_offer], REPEATING, 3000, 0, 6)
 
     def _start(self, who: Array, day: Array, reason: int) -> None:
@@ -512,10 +515,11 @@ class Simulation:
     def _first_coupon(self, who: Array, day: Array) -> None:
         """Discounts of new customers, of every duration."""
         dice, monthly = self.dice, MONTHS[self.price[who]] == 1
-        kind = dice.pick("coupon", (71, 10, 5, 7, 1.5, 3.5, 2), who)
-        percent = 500 * dice.whole("coupon percent", 2, 8, who)
+        key = self.people.number[who]
+        kind = dice.pick("coupon", (71, 10, 5, 7, 1.5, 3.5, 2), key)
+        percent = 500 * dice.whole("coupon percent", 2, 8, key)
         half = self.unit[who] * self.seats[who] // 4
-        months = np.where(monthly, dice.whole("coupon months", 2, 8, who), 12)
+        months = np.where(monthly, dice.whole("coupon months", 2, 8, key), 12)
         for number, duration, share, amount, length in (
             (1, REPEATING, percent, 0, months),
             (2, FOREVER, percent // 1000 * 500, 0, 0),
@@ -573,7 +577,7 @@ class Simulation:
         issued = np.where(length == 12, issued, np.maximum(day, self.busy_until[who]))
         by_transfer = PLAN_OF[self.price[who]] == ENTERPRISE
         paid = np.where(
-            by_transfer & (total > 0), issued + self.dice.whole("days to pay", 8, 44, who * 1024 + month), issued
+            by_transfer & (total > 0), issued + self.dice.whole("days to pay", 8, 44, self._key(who, month)), issued
         )
         paid = self._collect(who, day, paid, month, (since > 0) & (total > 0) & (day >= self.busy_until[who]))
         self.invoices.add(
@@ -582,7 +586,7 @@ class Simulation:
             due=np.where(by_transfer, issued + 30, issued), paid=paid, start=day,
             end=day_in_month(month + length, self.anchor_dom[who]), seats=self.seats[who], amount=gross,
             discount=discount, add_on_amount=extra, add_on_discount=extra_discount, credit=0,
-            one_time=np.where(first & (self.dice.uniform("onboarding package", who) < 0.5), 1, 0),
+            one_time=np.where(first & (self.dice.uniform("onboarding package", self.people.number[who]) < 0.5), 1, 0),
         )  # fmt: skip
         self.invoice[who] += 1
         self._bill_own_add_on(month)
@@ -603,7 +607,7 @@ class Simulation:
 
     def _collect(self, everyone: Array, days: Array, paid: Array, month: int, may_fail: Array) -> Array:
         """Failed payments and how they end. Returns the days of payment, -1 for never."""
-        dice, key = self.dice, everyone * 1024 + month
+        dice, key = self.dice, self._key(everyone, month)
         weak_cards = np.where(np.isin(self.people.country[everyone], (7, 8)), 1.7, 1.0)
         fails = may_fail & (dice.uniform("payment fails", key) < _FAILING[PLAN_OF[self.price[everyone]]] * weak_cards)
         paid = paid.copy()
@@ -660,7 +664,7 @@ class Simulation:
         )
         calm = self.busy_until[who] < day
         who, day, next_day = who[calm], day[calm], next_day[calm]
-        people, dice, key = self.people, self.dice, who * 1024 + month
+        people, dice, key = self.people, self.dice, self._key(who, month)
         plan = PLAN_OF[self.price[who]]
         edges = np.cumsum(_HAPPENINGS, axis=1)
         lot = dice.uniform("happens", key)

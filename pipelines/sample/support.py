@@ -68,7 +68,7 @@ def _opened(company: Company) -> pl.DataFrame:
 def tickets(company: Company) -> pl.DataFrame:
     """One row per ticket."""
     dice, as_of = company.dice, company.as_of
-    frame = company.once(_opened)
+    frame = _opened(company)
     key = frame["key"].to_numpy()
     lot = pl.Series(dice.uniform("requester", key))
     is_solved = pl.col("solved").is_between(0, (as_of + 1) * MICROSECONDS - 1)
@@ -101,7 +101,7 @@ def tickets(company: Company) -> pl.DataFrame:
 def ticket_replies(company: Company) -> pl.DataFrame:
     """One row per reply: automatic ones at once, private notes, the first answer, the requester's, the last answer."""
     dice, as_of = company.dice, company.as_of
-    frame = company.once(_opened)
+    frame = _opened(company)
     key = frame["key"].to_numpy()
     answered, solved, created = pl.col("answered"), pl.col("solved"), pl.col("created")
     half_way = answered + (solved - answered) // 2

@@ -48,7 +48,7 @@ SURVEYS = (
 )  # fmt: skip
 
 
-def surveys(company: Company) -> pl.DataFrame:
+def surveys() -> pl.DataFrame:
     """The surveys with their scales."""
     rows = [
         {

@@ -53,7 +53,7 @@ def daily_use(company: Company) -> pl.DataFrame:
     key = (who[place] * 1024 + month[place]) * 1024 + user
     active = dice.uniform("user is active", key) < share[place] * np.where(user == 0, 1.5, 1.0)
     place, user, key = place[active], user[active], key[active]
-    days = dice.pick("days of use", (68, 22, 10), key) + 1
+    days = dice.pick("days of use", (70, 21, 9), key) + 1
     turn = np.arange(days.sum()) - np.repeat(np.cumsum(days) - days, days)
     place, user, key = (np.repeat(x, days) for x in (place, user, key))
     day = months["start"].to_numpy()[place] + turn * 9 + dice.whole("use on day", 0, 8, key * 4 + turn)
@@ -91,7 +91,7 @@ def _entitled(company: Company, months: pl.DataFrame) -> Array:
     return np.asarray(table)
 
 
-def feature_entitlements(company: Company) -> pl.DataFrame:
+def feature_entitlements() -> pl.DataFrame:
     """One row per plan and feature."""
     rows = [
         (plan, feature, feature in CORE_FEATURES) for plan, features in FEATURES_OF_PLAN.items() for feature in features

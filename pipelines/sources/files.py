@@ -67,7 +67,12 @@ def read_raw(source: str, table: str, spec: TableMapping, base_dir: Path) -> Raw
             _same_headers(before[0], before[1], bound, place)
         before = (name, bound)
         frames.append(frame)
-    frame = pl.concat(frames, how="diagonal_relaxed")
+    try:
+        frame = pl.concat(frames, how="diagonal_relaxed")
+    except pl.exceptions.PolarsError:
+        raise UnreadableFile(
+            f"source {source}, table {table}: its files hold one column in types that do not go together"
+        ) from None
     return RawTable(source, table, frame.select(pl.exclude(*PROVENANCE), *PROVENANCE))
 
 
@@ -83,7 +88,8 @@ def _find(spec: TableMapping, base_dir: Path, place: str) -> list[Path]:
                 "write an absolute path if that is meant"
             )
         start = Path(normpath(base_dir)) if inside else Path(whole.anchor)
-        matches = [p for p in start.glob(str(whole.relative_to(start))) if p.is_file() and not p.name.startswith(".")]
+        named = [whole] if whole.is_file() else start.glob(str(whole.relative_to(start)))
+        matches = [path for path in named if path.is_file() and not path.name.startswith(".")]
         if not matches:
             raise MissingFile(
                 f"{place}: no file matches {pattern!r} in {base_dir}; "
@@ -112,7 +118,7 @@ def _read(path: Path, spec: TableMapping, place: str) -> pl.DataFrame:
 
 def _read_parquet(path: Path, place: str) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except pl.exceptions.PolarsError:
         raise UnreadableFile(f"{place}: is no Parquet file, or is cut off; deliver it again") from None
 
@@ -128,6 +134,7 @@ def _read_text(path: Path, kind: str, read: Reading, place: str) -> pl.DataFrame
             skip_lines=read.skip,
             skip_rows_after_header=read.header_rows,
             infer_schema=False,
+            glob=False,
         )
     # Polars quotes cells in its messages: they are replaced, not passed on.
     except pl.exceptions.NoDataError:

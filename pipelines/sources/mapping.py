@@ -12,7 +12,7 @@ from pipelines.sources.headers import Bound, MissingColumn, bind, listing
 from pipelines.sources.periods import canonical_columns, changes_of
 from schemas.contract import Contract
 from schemas.currencies import EXPONENTS
-from schemas.validation import PROVENANCE, Refusal, SourceError, Split, none_of, quarantine, split, unknown_currency
+from schemas.validation import PROVENANCE, Refusal, SourceError, none_of, quarantine, unknown_currency
 
 _UNREADABLE = ("not_a_number", "not_an_amount", "not_a_date", "not_a_time", "not_true_or_false")
 _CURRENCY_COLUMNS = ("currency", "reporting_currency")
@@ -38,20 +38,6 @@ class Mapped:
     rejected: pl.DataFrame
     superseded: pl.DataFrame
     left_out: int
-
-
-def accept(raw: RawTable, spec: TableMapping, contract: type[Contract]) -> Split:
-    """Maps and validates: each raw row that `where` leaves in is accepted, quarantined or superseded.
-
-    `superseded` has the columns of `PROVENANCE` alone.
-    """
-    mapped = to_canonical(raw, spec, contract)
-    result = split(contract, mapped.frame)
-    return Split(
-        accepted=result.accepted,
-        quarantined=pl.concat([mapped.rejected, result.quarantined]),
-        superseded=pl.concat([rows.select(PROVENANCE.keys()) for rows in (mapped.superseded, result.superseded)]),
-    )
 
 
 def to_canonical(raw: RawTable, spec: TableMapping, contract: type[Contract]) -> Mapped:

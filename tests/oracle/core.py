@@ -8,9 +8,15 @@ from typing import Any
 import polars as pl
 
 from schemas.policy import Policy
-from tests.oracle.histories import History, Row, changes_frame, discounts_frame
+from tests.oracle.histories import History, Row, changes_frame, discounts_frame, fx_frame
+from transforms.cohorts import cohort_sums, cohorts
 from transforms.movements import account_periods, gross_movements, net_movements
 from transforms.mrr_ledger import account_days, mrr_ledger
+from transforms.mrr_slices import customer_slices, customer_sums, movement_slices, movement_sums
+from transforms.periods import calendars
+from transforms.reporting import month_rates
+from transforms.retention import retention, trailing_12m
+from transforms.slices import DIMENSIONS
 from transforms.subscription_states import subscription_states
 
 ONE_DAY = timedelta(days=1)
@@ -90,3 +96,30 @@ def carried_forward(
         for day in days_between(row["day"], after["day"] if after is not None and same else None, until):
             found[*(row[key] for key in keys), day] = tuple(row[column] for column in columns)
     return found
+
+
+@dataclass(frozen=True)
+class Marts:
+    """The slice tables of a history, for all accounts together."""
+
+    movements: pl.DataFrame
+    customers: pl.DataFrame
+    retention: pl.DataFrame
+    cohorts: pl.DataFrame
+
+
+def marts_of(history: History, made: Core) -> Marts:
+    """Marts of a history with a ledger; without attributes, so every member but that of `all` is `unassigned`."""
+    ledger, days, policy, as_of = made.ledger, made.days, history.policy, made.as_of
+    first_month = ledger.select(pl.col("day").min().dt.truncate("1mo")).item()  # cohorts convert at their first rate
+    first_months = ledger.select(pl.col("currency").unique().sort(), month=pl.lit(first_month))
+    rates = month_rates(fx_frame(history.fx_rates), first_months, policy, as_of)
+    calendar = calendars(ledger.select(pl.col("day").min()).item(), as_of)
+    attributes = pl.DataFrame(schema={"account_id": pl.String, "month": pl.Date} | dict.fromkeys(DIMENSIONS, pl.String))
+    movements = movement_slices(movement_sums(ledger, days, attributes, rates, calendar, policy, as_of), calendar)
+    customers = customer_slices(customer_sums(days, attributes, calendar, policy), calendar)
+    trailing = trailing_12m(ledger, attributes, rates, calendar, policy, as_of)
+    cells = cohorts(cohort_sums(ledger, days, attributes, rates, calendar, as_of), calendar, policy)
+    rates_of_section_4 = retention(movements, customers, trailing, policy)
+    everyone = pl.col("dimension") == "all"
+    return Marts(*(frame.filter(everyone) for frame in (movements, customers, rates_of_section_4, cells)))

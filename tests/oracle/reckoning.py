@@ -615,11 +615,11 @@ class Result:
             at_start = {account for account in self.accounts if self.is_customer(account, before)}
             at_end = {account for account in self.accounts if self.is_customer(account, last)}
             joined = {account for account, day in self.first_paid.items() if start <= day <= last}
-            within = {
+            paid_within = {
                 account
                 for account in self.accounts
                 for day in self.days
-                if start <= day <= last and self.is_customer(account, day)
+                if start <= day <= last and self.pays(account, day)
             }
             states = [self.customer_state(account, last) for account in at_end]
             rows.append(
@@ -631,7 +631,7 @@ class Result:
                     returned=len(at_end - at_start - joined),
                     closing=len(at_end),
                     intraperiod_new=len(joined - at_end),
-                    intraperiod_churned=len(within - at_start - at_end),
+                    intraperiod_churned=len(paid_within - at_start - at_end),
                     paying=states.count("paying"),
                     paused=states.count("paused"),
                     temporarily_free=states.count("temporarily_free"),
@@ -641,8 +641,17 @@ class Result:
 
     # Reporting currency
 
+    @cached_property
+    def _rates(self) -> dict[tuple[str, date], Fraction]:
+        return {}
+
     def rate(self, currency: str, last: date) -> Fraction:
         """Decision 12: the rate of a period whose last day, not after as_of, is `last`."""
+        if (currency, last) not in self._rates:
+            self._rates[currency, last] = self._rate(currency, last)
+        return self._rates[currency, last]
+
+    def _rate(self, currency: str, last: date) -> Fraction:
         if currency == self.policy.reporting_currency:
             return Fraction(1)
         month = period_start(last, "month")
@@ -690,6 +699,18 @@ class Result:
                 rows.append(ReportingMovement(account, start, opening, at_new_rate - opening, closing, name, amount))
         return sorted(rows)
 
+    def reporting_gross(self, grain: Grain) -> dict[tuple[date, str], int]:
+        """Sums of the daily movements at the closing rate of their period: (period_start, category) -> amount."""
+        sums: dict[tuple[date, str], int] = defaultdict(int)
+        for start, _, last in self.periods(grain):
+            for day in (day for day in self.days if start <= day <= last):
+                for account in self.accounts:
+                    opening, closing = (self.total(account, on, last) for on in (day - ONE_DAY, day))
+                    name = self._category(account, opening, closing, (day, day - ONE_DAY, day))
+                    if name is not None:
+                        sums[start, name] += abs(closing - opening)
+        return sums
+
     # Retention and cohorts
 
     def _value(self, account: str, day: date, last: date, currency: str | None) -> int:
@@ -729,12 +750,12 @@ class Result:
                 "expansion_rate": ratio(sums["expansion"], opened),
                 "reactivation_rate": ratio(sums["reactivation"], opened),
             }
-            if grain == "month":
-                result[start] |= self._retention_12m(start, last, currency)
+            if grain not in ("day", "week"):
+                result[start] |= self._retention_12m(last, currency)
         return result
 
-    def _retention_12m(self, start: date, last: date, currency: str | None) -> dict[str, Fraction | None]:
-        then = add_months(start, -11) - ONE_DAY  # last day of the month 12 months earlier
+    def _retention_12m(self, last: date, currency: str | None) -> dict[str, Fraction | None]:
+        then = add_months(last + ONE_DAY, -12) - ONE_DAY
         pairs = [
             (self._value(account, then, last, currency), self._value(account, last, last, currency))
             for account in self.accounts
@@ -746,23 +767,27 @@ class Result:
             "grr_12m": ratio(sum(min(pair) for pair in pairs), base),
         }
 
-    def cohorts(self, grain: Grain, currency: str) -> dict[tuple[date, int], dict[str, int]]:
-        """Section 5: (cohort, age) -> customers_joined, customers, arr, start_arr, retained_arr, in one currency."""
+    def cohorts(self, grain: Grain, currency: str | None = None) -> dict[tuple[date, int], dict[str, int]]:
+        """Section 5: (cohort, age) -> sums over its accounts, in one currency or (None) the reporting currency.
+
+        `arr` is at the rate of the cell's period; start, now and kept (the smaller of both) at the rate of age 0.
+        """
         starts = [(start, last) for start, _, last in self.periods(grain)]
         cells: dict[tuple[date, int], dict[str, int]] = {}
         for position, (cohort, first_last) in enumerate(starts):
             members = [account for account, day in self.first_paid.items() if cohort <= day <= first_last]
             if not members:
                 continue
-            start_arr = {account: self.balance(account, currency, first_last).net for account in members}
+            start = {account: self._value(account, first_last, first_last, currency) for account in members}
             for age, (_, last) in enumerate(starts[position:]):
-                now = {account: self.balance(account, currency, last).net for account in members}
+                now = {account: self._value(account, last, first_last, currency) for account in members}
                 cells[cohort, age] = {
                     "customers_joined": len(members),
                     "customers": sum(self.is_customer(account, last) for account in members),
-                    "arr": sum(now.values()),
-                    "start_arr": sum(start_arr.values()),
-                    "retained_arr": sum(min(start_arr[account], now[account]) for account in members),
+                    "arr": sum(self._value(account, last, last, currency) for account in members),
+                    "start_arr": sum(start.values()),
+                    "now_arr": sum(now.values()),
+                    "kept_arr": sum(min(start[account], now[account]) for account in members),
                 }
         return cells
 

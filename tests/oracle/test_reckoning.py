@@ -345,9 +345,9 @@ def test_cohort_cells_hold_who_stayed_and_who_came_back() -> None:
     ]
     cells = reckon(rows, [], Policy(), day("2025-03-10")).cohorts("month", "USD")
     assert {age: tuple(cell.values()) for (_, age), cell in cells.items()} == {
-        0: (3, 2, 3 * ARR, 3 * ARR, 3 * ARR),
-        1: (3, 1, 2 * ARR, 3 * ARR, 2 * ARR),
-        2: (3, 2, 2 * ARR + 18_000, 3 * ARR, 3 * ARR),
+        0: (3, 2, 3 * ARR, 3 * ARR, 3 * ARR, 3 * ARR),
+        1: (3, 1, 2 * ARR, 3 * ARR, 2 * ARR, 2 * ARR),
+        2: (3, 2, 2 * ARR + 18_000, 3 * ARR, 2 * ARR + 18_000, 3 * ARR),
     }
 
 

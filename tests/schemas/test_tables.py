@@ -5,8 +5,9 @@ from datetime import date
 import polars as pl
 import pytest
 
+from schemas import facts, marts
 from schemas.billing import Discounts, Prices, SubscriptionChanges
-from schemas.catalogue import catalogue_frame
+from schemas.catalogue import CATALOGUE, catalogue_frame
 from schemas.contract import Contract, column_specs, empty_frame, grain, key_columns, polars_schema, table_name
 from schemas.facts import PERIOD_GRAINS
 from schemas.finance import FxRates
@@ -31,13 +32,22 @@ ACCOUNT_PERIOD = PUBLISHED["facts.account_period"]
 KEPT_BY_HAND = {"marts.data_quality", "marts.runs"}
 """Tables that no transform makes: they record what the pipeline did."""
 
+ALWAYS_ZERO_HERE = {"arr_past_due_minor", "arr_renewal_grace_minor", "fx_impact_arr_minor"}
+
 
 @pytest.fixture(scope="module")
 def built() -> dict[str, pl.DataFrame]:
-    """Every table that transforms make of the core, from two accounts of which one leaves."""
-    stays, leaves = change("stays", "2024-01-10", 1_000), change("leaves", "2024-02-01", 500)
+    """Every table that transforms make of the core, with every kind of movement in them."""
+    leaves = change("leaves", "2024-01-20", 500)
     changes = pl.DataFrame(
-        [stays, leaves, end("leaves", "2024-03-05", leaves)],
+        [
+            change("stays", "2024-01-10", 1_000),
+            change("stays", "2024-02-10", 1_000, quantity=3),
+            change("stays", "2024-03-05", 1_000, quantity=2),
+            leaves,
+            end("leaves", "2024-02-15", leaves),
+            change("leaves", "2024-03-07", 500),
+        ],
         schema=polars_schema(SubscriptionChanges) | {"account_id": pl.String()},
     )
     attributes = pl.DataFrame(
@@ -101,7 +111,19 @@ def test_keys_identify_the_rows_that_the_transforms_return(built: dict[str, pl.D
 
 
 def test_every_core_table_is_built_here_or_kept_by_hand(built: dict[str, pl.DataFrame]) -> None:
-    assert set(PUBLISHED) == set(built) | KEPT_BY_HAND
+    core = {table_name(contract) for contract in (*facts.CONTRACTS, *marts.CONTRACTS)}
+    assert core == set(built) | KEPT_BY_HAND
+
+
+def test_money_of_the_catalogue_is_its_exact_column_in_major_units(built: dict[str, pl.DataFrame]) -> None:
+    months = {"money_per_month": 12, "money_per_year": 1}
+    money = [(kpi, kpi.exact) for kpi in CATALOGUE if kpi.unit in months and kpi.exact and kpi.table in built]
+    assert len(money) == 12
+    for kpi, exact in money:
+        rows = built[kpi.table]
+        assert (rows[exact] != 0).any() or exact in ALWAYS_ZERO_HERE
+        cents_a_year = (rows[kpi.column] * 100 * months[kpi.unit]).round()
+        assert cents_a_year.to_list() == rows[exact].to_list(), kpi.id
 
 
 @pytest.mark.parametrize("contract", PUBLISHED.values(), ids=PUBLISHED)
@@ -112,7 +134,12 @@ def test_a_published_table_explains_itself(contract: type[Contract]) -> None:
     assert set(key_columns(contract)) <= set(names)
     for spec in specs:
         assert spec.description.endswith("."), spec.name
-        assert not spec.personal, spec.name
+
+
+@pytest.mark.parametrize("contract", PUBLISHED.values(), ids=PUBLISHED)
+def test_no_mart_holds_personal_data(contract: type[Contract]) -> None:
+    personal = [spec.name for spec in column_specs(contract) if spec.personal]
+    assert not personal or table_name(contract).startswith("facts.")
 
 
 @pytest.mark.parametrize("contract", PUBLISHED.values(), ids=PUBLISHED)

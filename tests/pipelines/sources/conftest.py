@@ -3,15 +3,33 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipelines.config import FilesSource, TableMapping, load_settings
 from pipelines.sources.files import RawTable, read_raw
-from pipelines.sources.mapping import accept
+from pipelines.sources.mapping import to_canonical
 from schemas.sources import CONTRACTS
-from schemas.validation import Split
+from schemas.validation import PROVENANCE, Split, split
 
 Files = dict[str, str | bytes]
+
+
+def fate_of(raw: RawTable, spec: TableMapping) -> Split:
+    """The fate of every row after mapping and contract; superseded rows have their provenance alone."""
+    mapped = to_canonical(raw, spec, CONTRACTS[raw.table])
+    result = split(CONTRACTS[raw.table], mapped.frame)
+    return Split(
+        accepted=result.accepted,
+        quarantined=pl.concat([mapped.rejected, result.quarantined]),
+        superseded=pl.concat([rows.select(PROVENANCE.keys()) for rows in (mapped.superseded, result.superseded)]),
+    )
+
+
+@pytest.fixture
+def fate() -> Callable[[RawTable, TableMapping], Split]:
+    """`fate_of`, for tests that read their own files."""
+    return fate_of
 
 
 @pytest.fixture
@@ -49,6 +67,6 @@ def stage(mapping: Callable[[str, Files], tuple[str, TableMapping]], tmp_path: P
 
     def run(tables: str, files: Files) -> Split:
         name, spec = mapping(tables, files)
-        return accept(read_raw("shop", name, spec, tmp_path), spec, CONTRACTS[name])
+        return fate_of(read_raw("shop", name, spec, tmp_path), spec)
 
     return run

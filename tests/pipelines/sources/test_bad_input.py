@@ -146,6 +146,19 @@ def test_a_cut_off_parquet_file_is_named(stage):
         stage("customers: {files: c.parquet}", {"c.parquet": b"PAR1 and then nothing"})
 
 
+def test_files_whose_types_do_not_go_together_are_named_by_table(stage, tmp_path):
+    pl.DataFrame({"customer_id": ["c1"], "tags": [["x"]]}).write_parquet(tmp_path / "1.parquet")
+    pl.DataFrame({"customer_id": ["c2"], "tags": ["x"]}).write_parquet(tmp_path / "2.parquet")
+    with pytest.raises(UnreadableFile, match=r"table customers: its files hold one column in types"):
+        stage("customers: {files: '*.parquet'}", {})
+
+
+def test_a_mapped_column_of_lists_is_named(stage, tmp_path):
+    pl.DataFrame({"customer_id": ["c1"], "tags": [["x"]]}).write_parquet(tmp_path / "c.parquet")
+    with pytest.raises(WrongMapping, match=r"column 'name': the header 'tags' holds lists or structures"):
+        stage("customers: {files: c.parquet, columns: {name: tags}}", {})
+
+
 def test_an_unparsable_date_rejects_its_row_alone(stage):
     result = stage(CUSTOMERS, {"customers.csv": "Customer,Since\nc1,01/02/2026\nc2,31/02/2026\nc3,\n"})
     assert result.accepted["customer_id"].to_list() == ["c1", "c3"]

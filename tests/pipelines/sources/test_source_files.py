@@ -65,3 +65,8 @@ def test_hidden_files_are_not_taken_and_a_file_that_two_patterns_match_is_read_o
 def test_columns_of_the_file_that_are_named_like_ours_give_way(read):
     raw = read("customers: {files: c.csv}", {"c.csv": "customer_id,_row,_file\nc1,77,other\n"})
     assert raw.frame.rows() == [("c1", "shop", "c.csv", 1)]
+
+
+def test_a_name_with_brackets_is_a_name_before_it_is_a_pattern(read):
+    raw = read("customers: {files: 'export [1].csv'}", {"export [1].csv": "customer_id\nc1\n"})
+    assert raw.frame["_file"].to_list() == ["export [1].csv"]

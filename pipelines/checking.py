@@ -1,0 +1,63 @@
+"""A look at the configuration and the sources without running: what would be read, accepted and refused."""
+
+import tempfile
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from pipelines.config import Settings, Source
+from pipelines.loading import extract, source_tables, stage
+from schemas.validation import SourceError
+from warehouse.batches import read_batches, read_quarantine
+from warehouse.store import prepare
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of one table's rows; `problem` says why the source cannot be used."""
+
+    source: str
+    table: str
+    rows: int | None = None
+    accepted: int | None = None
+    refused: int | None = None
+    superseded: int | None = None
+    problem: str | None = None
+
+
+def check_sources(settings: Settings) -> list[Checked]:
+    """Reads and validates every source in a warehouse of its own that is thrown away."""
+    return [one for name, source in settings.sources.sources.items() for one in _check(settings, name, source)]
+
+
+def _check(settings: Settings, name: str, source: Source) -> list[Checked]:
+    as_of = settings.as_of or date.today()
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as con:
+        prepare(con)
+        try:
+            extract(name, source, settings.base_dir, Path(folder), as_of)
+            staged = stage(con, name, source, Path(folder), as_of)
+        except SourceError as error:
+            return [Checked(name, ", ".join(source_tables(source)), problem=str(error))]
+    return [
+        Checked(name, one.table, one.rows_extracted, one.rows_accepted, one.rows_quarantined, one.rows_superseded)
+        for one in staged
+    ]
+
+
+def refused_rows(warehouse: Path) -> pl.DataFrame:
+    """Refused rows of the newest load of each source and table: counts by rule, with the first places."""
+    with duckdb.connect(str(warehouse), read_only=True) as con:
+        newest = read_batches(con).sort("load_seq").unique(["source", "table"], keep="last")
+        refused = read_quarantine(con).join(newest.select("batch_id"), on="batch_id", how="semi")
+    return (
+        refused.group_by("source", "table", "column", "rule", "advice")
+        .agg(
+            pl.len().alias("rows"),
+            first_places=pl.format("{}:{}", pl.col("file").fill_null("-"), "row").head(3).str.join(", "),
+        )
+        .sort("source", "table", "rule", "column")
+    )

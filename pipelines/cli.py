@@ -1,0 +1,259 @@
+"""The command `kpis`. Heavy imports wait until a command needs them, so that `--help` answers at once."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pipelines.config import Settings
+
+EXIT_CODES = {"published": 0, "failed": 1, "source_failed": 3, "audit_failed": 4}
+BAD_CONFIGURATION = 2
+UNKNOWN_NAME = 5
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+out = Console()
+err = Console(stderr=True)
+
+ConfigDir = Annotated[
+    Path | None,
+    typer.Option("--config", help="Folder with sources.yaml and policy.yaml; KPIS_CONFIG; else the sample company."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@app.command()
+def run(
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day that the run knows of.")
+    ] = None,
+    full: Annotated[bool, typer.Option(help="Rebuild every account, not only the changed ones.")] = False,
+    config: ConfigDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the daily job: extract, validate, build, audit, publish.
+
+    Exit codes: 0 published, 1 failed, 2 bad configuration, 3 a source failed, 4 an audit check failed. In all but 0 the
+    numbers published before stay as they are.
+    """
+    settings = _settings(config)
+    from pipelines.execute import run_job
+    from pipelines.run import published_dir
+    from pipelines.show import headlines
+    from warehouse.publish import current_release, open_published
+
+    with _progress(quiet=as_json):
+        report = run_job(settings, as_of.date() if as_of else None, full=full)
+    release = current_release(published_dir(settings))
+    if as_json:
+        facts = {"outcome": report.outcome, "run_id": report.run_id, "release": release.name if release else None}
+        _print_json(facts | {"failures": [vars(f) for f in report.failures], "warnings": len(report.warnings)})
+    elif report.outcome == "published" and release is not None:
+        with open_published(published_dir(settings)) as con:
+            _print_headlines(headlines(con), release.as_of)
+        if report.warnings:
+            out.print(f"[yellow]{len(report.warnings)} tables had refused rows[/]: kpis check --quarantine")
+        out.print(f"Published {release.database}", soft_wrap=True)
+        out.print("Next: kpis show mrr --by segment, kpis explain ACCOUNT, make ui (http://127.0.0.1:3000)")
+    else:
+        for failure in report.failures:
+            err.print(f"[red]{failure.place}[/]\n  {failure.message}", soft_wrap=True, highlight=False)
+        kept = f"The release of {release.as_of} stays published." if release else "Nothing is published yet."
+        err.print(f"{report.outcome.replace('_', ' ')}. {kept} Mend the above and run again.")
+    raise typer.Exit(EXIT_CODES[report.outcome])
+
+
+@app.command()
+def check(
+    config: ConfigDir = None,
+    quarantine: Annotated[bool, typer.Option(help="List the refused rows of the newest load by rule.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the configuration and read every source, without running anything."""
+    settings = _settings(config)
+    from pipelines.checking import check_sources, refused_rows
+    from pipelines.run import warehouse_file
+
+    if quarantine:
+        if not warehouse_file(settings).exists():
+            _fail("no run yet: kpis run", UNKNOWN_NAME)
+        _print_frame(refused_rows(warehouse_file(settings)), "Refused rows of the newest loads", as_json)
+        return
+    results = check_sources(settings)
+    if as_json:
+        _print_json([vars(result) for result in results])
+    else:
+        table = Table("source", "table", "rows", "accepted", "refused", "superseded", "problem")
+        for one in results:
+            counts = (one.rows, one.accepted, one.refused, one.superseded)
+            table.add_row(one.source, one.table, *(_count(value) for value in counts), one.problem or "")
+        out.print(table)
+        out.print(f"policy {settings.policy.version}, data in {settings.data_dir}", soft_wrap=True)
+    if any(one.problem for one in results):
+        raise typer.Exit(EXIT_CODES["source_failed"])
+
+
+@app.command()
+def show(
+    kpi: Annotated[str, typer.Argument(help="Id of a KPI, for example mrr, net_revenue_retention, nps.")],
+    grain: Annotated[str, typer.Option(help="day, week, month, quarter or year.")] = "month",
+    by: Annotated[str, typer.Option(help="all, segment, plan, country, industry, channel, owner or tenure.")] = "all",
+    last: Annotated[int, typer.Option(min=1, help="How many periods.")] = 12,
+    config: ConfigDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a KPI by period and member, with numerator, denominator and n."""
+    settings = _settings(config)
+    from pipelines.show import UnknownName, check_dimension, find_kpi, kpi_rows
+
+    try:
+        found = find_kpi(kpi)
+        with _published(settings) as con:
+            rows = kpi_rows(con, found, grain, check_dimension(by), last)
+    except UnknownName as error:
+        _fail(str(error), UNKNOWN_NAME)
+    if rows.is_empty() and not as_json:
+        out.print(f"{found.id}: not observed; it needs the tables {', '.join(found.sources)}")
+        return
+    _print_frame(rows, f"{found.name.en}: {found.meaning.en} ({found.formula})", as_json, found.unit)
+
+
+@app.command()
+def explain(
+    account: Annotated[str, typer.Argument(help="Account id.")],
+    period: Annotated[str | None, typer.Option(help="2026, 2026-Q1, 2026-03 or 2026-03-15.")] = None,
+    config: ConfigDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the states, ledger rows and movements behind an account's numbers."""
+    settings = _settings(config)
+    from pipelines.show import UnknownName, behind
+
+    try:
+        with _published(settings) as con:
+            frames = behind(con, account, period)
+    except UnknownName as error:
+        _fail(str(error), UNKNOWN_NAME)
+    if as_json:
+        _print_json({table: frame.to_dicts() for table, frame in frames.items()})
+        return
+    for table, frame in frames.items():
+        _print_frame(_readable(frame), table, as_json=False)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+def _settings(config: Path | None) -> "Settings":
+    from pipelines.config import ConfigError, load_settings
+
+    try:
+        return load_settings(config)
+    except ConfigError as error:
+        _fail(str(error), BAD_CONFIGURATION)
+
+
+@contextmanager
+def _published(settings: "Settings") -> Iterator[Any]:
+    from pipelines.run import published_dir
+    from warehouse.publish import NotPublished, open_published
+
+    try:
+        con = open_published(published_dir(settings))
+    except NotPublished:
+        _fail("nothing has been published yet: kpis run", UNKNOWN_NAME)
+    with con:
+        yield con
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[None]:
+    """Prints each step of a run with the seconds since its start."""
+    began = time.monotonic()
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            err.print(f"[dim]{time.monotonic() - began:6.1f} s[/] {record.getMessage()}", highlight=False)
+
+    logger, handler = logging.getLogger("kpis.progress"), Lines()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if not quiet:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _print_headlines(values: list[Any], as_of: date) -> None:
+    month = values[0].period or "no complete month yet"
+    table = Table("KPI", month, "month before", "n", title=f"Headline KPIs, as of {as_of}")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for one in values:
+        shown = (_value(value, one.kpi.unit, one.currency) for value in (one.value, one.before))
+        table.add_row(one.kpi.name.en, *shown, _count(one.n))
+    out.print(table)
+
+
+def _print_frame(rows: "pl.DataFrame", title: str, as_json: bool, unit: str | None = None) -> None:
+    if as_json:
+        _print_json(rows.to_dicts())
+        return
+    table = Table(title=title)
+    for name, dtype in rows.schema.items():
+        table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+    for row in rows.rows():
+        table.add_row(*(_cell(name, value, unit) for name, value in zip(rows.columns, row, strict=True)))
+    out.print(table)
+
+
+def _readable(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Without the account id, which is in the question, and without columns that hold nothing."""
+    empty = (
+        [name for name in frame.columns if frame[name].null_count() == frame.height or (frame[name] == 0).all()]
+        if (frame.height)
+        else []
+    )
+    return frame.drop("account_id", *empty)
+
+
+def _cell(name: str, value: Any, unit: str | None) -> str:
+    return _value(value, unit or "", None) if name == "value" else "" if value is None else str(value)
+
+
+def _value(value: float | None, unit: str, currency: str | None) -> str:
+    if value is None:
+        return "not observed"
+    if unit == "rate":
+        return f"{value:.2%}"
+    if unit == "count":
+        return f"{value:,.0f}"
+    return f"{value:,.2f} {currency or ''}".rstrip() if unit.startswith("money") else f"{value:,.2f}"
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, default=str, ensure_ascii=False, indent=1))
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    err.print(message, style="red", soft_wrap=True, highlight=False)
+    raise typer.Exit(code)

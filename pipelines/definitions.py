@@ -1,0 +1,58 @@
+"""The one module where Dagster objects meet. `workspace.yaml` names it."""
+
+from typing import Any
+
+import dagster as dg
+
+from pipelines.alerts import failure_sensor
+from pipelines.assets import build_assets
+from pipelines.config import Settings, load_settings
+from pipelines.resources import RunOptions, Warehouse
+from pipelines.run import warehouse_file
+
+JOB = "daily_kpis"
+
+
+def build_defs(settings: Settings) -> dg.Definitions:
+    """All Dagster objects of a configuration; tests call it with their own."""
+    job = dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.all(),
+        executor_def=dg.in_process_executor,
+        description="Extract, validate, build, audit and publish all KPIs for one day.",
+    )
+    daily = dg.ScheduleDefinition(
+        name="daily",
+        job=job,
+        cron_schedule="0 6 * * *",
+        execution_timezone=settings.policy.reporting_timezone,
+        description="Every morning in the reporting time zone, for the day before. Switch it on in the UI.",
+    )
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return dg.Definitions(
+        assets=build_assets(settings),
+        jobs=[job],
+        schedules=[daily],
+        sensors=[failure_sensor(settings)],
+        executor=dg.in_process_executor,
+        resources={
+            "warehouse": Warehouse(database=str(warehouse_file(settings))),
+            "run_options": RunOptions.configure_at_launch(),
+        },
+    )
+
+
+def run_config(as_of: str | None, full: bool, quiet: bool = False) -> dict[str, Any]:
+    """Run config of the job: its day, and whether to rebuild everything."""
+    config: dict[str, Any] = {"resources": {"run_options": {"config": {"full": full}}}}
+    if as_of is not None:
+        config["resources"]["run_options"]["config"]["as_of"] = as_of
+    if quiet:
+        config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
+    return config
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Loaded by Dagster: the configuration that `KPIS_CONFIG` names, else the sample company."""
+    return build_defs(load_settings())

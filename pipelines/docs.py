@@ -1,0 +1,195 @@
+"""The reference pages, written from the contracts and the catalogue: `python -m pipelines.docs`.
+
+`docs/tables.md` holds every source and published table, `docs/kpis.md` every KPI. `--check` writes nothing and fails
+where a page is not what the code says.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from schemas import catalogue
+from schemas.catalogue import Kpi
+from schemas.contract import Contract, column_specs, key_columns, table_name
+from schemas.sources import SYSTEMS
+from schemas.tables import PUBLISHED
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs"
+
+_TYPES = {
+    pl.String(): "text",
+    pl.Int64(): "integer",
+    pl.Float64(): "number",
+    pl.Boolean(): "true/false",
+    pl.Date(): "date",
+    pl.Datetime("us", "UTC"): "instant",
+}
+
+_TABLES_HEAD = """\
+# Tables
+
+Written by `python -m pipelines.docs` from the contracts in `schemas/`; change those, not this page.
+
+| type | means | in DuckDB |
+|---|---|---|
+| text | characters | VARCHAR |
+| integer | whole number of 64 bits; money in minor units | BIGINT |
+| number | floating point, at the end of a reckoning only | DOUBLE |
+| true/false | | BOOLEAN |
+| date | day in the reporting time zone | DATE |
+| instant | moment in UTC | TIMESTAMP WITH TIME ZONE |
+"""
+
+_SOURCES_HEAD = """\
+## Source tables
+
+What the mapping of a source must deliver. A *required* column is filled in every row; an *optional* one may be empty,
+or absent. A row that breaks a rule is quarantined. Columns marked *personal* hold personal data: they stay out of logs,
+messages and marts.
+"""
+
+_PUBLISHED_HEAD = """\
+## Published tables
+
+What a release holds. Columns marked *nullable* may be NULL. Names are a promise: they are added to, not changed.
+"""
+
+_KPIS_HEAD = """\
+# KPIs
+
+Written by `python -m pipelines.docs` from the catalogue in `schemas/catalogue.py`; change that, not this page. The same
+texts stand in `marts.kpi_catalogue`.
+
+- A KPI is a column of a table. A row is one slice: `grain`, `period_start`, `period_end`, `is_complete`, `dimension`
+  and `member`, with `basis` and `currency` where it holds money. [tables.md](tables.md) has every column.
+- A rate stands beside its numerator and denominator. To sum up rates, add numerators and denominators and divide again;
+  never average rates. `n` says how many cases stand behind a row, `small_n` that they are few.
+- *Additive* KPIs may be added over the members of one dimension, within one period, basis and currency. Balances such
+  as MRR are never added over time.
+- Sections are those of the KPI definitions.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes the pages, or with `--check` exits with 1 and a message where they differ."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.docs", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is out of date")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the pages")
+    options = parser.parse_args(arguments)
+    stale = {name: text for name, text in pages().items() if _read(options.folder / name) != text}
+    if options.check and stale:
+        sys.exit(f"out of date: {', '.join(stale)}. Run `python -m pipelines.docs` and commit what it writes.")
+    for name, text in stale.items():
+        (options.folder / name).write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[str, str]:
+    """The text of each page by file name."""
+    return {"tables.md": "\n".join(_tables()), "kpis.md": "\n".join(_kpis())}
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def _tables() -> Iterator[str]:
+    yield _TABLES_HEAD
+    yield _SOURCES_HEAD
+    for system, contracts in SYSTEMS.items():
+        yield f"### {system.capitalize()}\n"
+        for contract in contracts:
+            yield from _table(contract, "####", is_source=True)
+    yield _PUBLISHED_HEAD
+    for contract in PUBLISHED.values():
+        yield from _table(contract, "###", is_source=False)
+
+
+def _table(contract: type[Contract], heading: str, *, is_source: bool) -> Iterator[str]:
+    """One table: what a row is, its key, its columns with the values they take, and for a source all of its rules."""
+    schema = contract.to_schema()
+    filled, nullable = ("required", "optional") if is_source else ("", "nullable")
+    yield f"{heading} {table_name(contract)}\n"
+    yield f"{_docstring(contract)}\n"
+    yield f"Key: {_code(key_columns(contract))}.\n"
+    yield "| column | type | | description |"
+    yield "|---|---|---|---|"
+    for spec in column_specs(contract):
+        marks = [nullable if spec.nullable else filled, "personal" if spec.personal else ""]
+        checks = schema.columns[spec.name].checks
+        rules = [_rule(check, spec.description) for check in checks if is_source or check.name == "isin"]
+        yield _row(
+            f"`{spec.name}`",
+            _TYPES[spec.dtype],
+            ", ".join(filter(None, marks)),
+            " ".join(filter(None, [spec.description, *rules])),
+        )
+    yield ""
+    if schema.checks:
+        yield f"In every row {'; '.join(check.description for check in schema.checks)}.\n"
+
+
+def _rule(check: Any, description: str) -> str:
+    """What a column must keep to, unless its description says so already."""
+    limits = check.statistics
+    match check.name:
+        case "isin":
+            values = limits["allowed_values"]
+            return "" if all(str(value) in description for value in values) else f"One of {_code(values)}."
+        case "in_range":
+            return f"From {limits['min_value']:,} to {limits['max_value']:,}."
+        case "greater_than_or_equal_to":
+            return f"At least {limits['min_value']:,}."
+        case "str_matches":
+            return f"Matches `{limits['pattern']}`."
+        case unknown:
+            raise NotImplementedError(f"the reference page has no words for the rule {unknown}")
+
+
+def _kpis() -> Iterator[str]:
+    yield _KPIS_HEAD
+    for table in dict.fromkeys(kpi.table for kpi in catalogue.CATALOGUE):
+        yield f"## {table}\n"
+        yield f"{_docstring(PUBLISHED[table])}\n"
+        for kpi in catalogue.of_table(table):
+            yield from _kpi(kpi)
+
+
+def _kpi(kpi: Kpi) -> Iterator[str]:
+    yield f"### {kpi.name.en}\n"
+    yield f"`{kpi.id}` · es: *{kpi.name.es}* · pt: *{kpi.name.pt}*\n"
+    yield f"{kpi.meaning.en}\n"
+    yield "| | |"
+    yield "|---|---|"
+    yield _row("column", f"`{kpi.table}.{kpi.column}`")
+    yield _row("formula", kpi.formula)
+    if kpi.ratio:
+        yield _row("numerator", f"`{kpi.numerator}`: {kpi.ratio.numerator_text}")
+        yield _row("denominator", f"`{kpi.denominator}`: {kpi.ratio.denominator_text}")
+    elif kpi.exact != kpi.column:
+        yield _row("exact", f"`{kpi.exact}`")
+    yield _row("unit", f"{kpi.unit}, {kpi.direction.replace('_', ' ')}" + (", additive" if kpi.is_additive else ""))
+    yield _row("grains", ", ".join(kpi.grains))
+    yield _row("NULL", kpi.null_rule)
+    yield _row("from", _code(kpi.sources))
+    yield _row("definitions", f"section {kpi.section}")
+    yield ""
+
+
+def _docstring(contract: type[Contract]) -> str:
+    return " ".join((contract.__doc__ or "").split())
+
+
+def _code(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""One run of the daily job in this process, as the command line and tests use it."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import dagster as dg
+
+from pipelines.config import Settings
+from pipelines.definitions import JOB, build_defs, run_config
+
+Outcome = Literal["published", "source_failed", "audit_failed", "failed"]
+
+DAGSTER_YAML = """# Written once; change it as you like.
+telemetry:
+  enabled: false
+"""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a step or a check failed, in the words of the error itself."""
+
+    place: str
+    message: str
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended: its failures, and the checks that failed without stopping it."""
+
+    outcome: Outcome
+    run_id: str
+    failures: tuple[Failure, ...]
+    warnings: tuple[Failure, ...]
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Where Dagster keeps its runs: DAGSTER_HOME, else a folder beside the data, so that the UI shows every run."""
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.data_dir / "dagster").absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        (home / "dagster.yaml").write_text(DAGSTER_YAML, encoding="utf-8")
+    return home
+
+
+def run_job(settings: Settings, as_of: date | None = None, *, full: bool = False) -> RunReport:
+    """Runs the daily job here and now, and says how it ended. The error is in the report, not raised."""
+    job = build_defs(settings).resolve_job_def(JOB)
+    config = run_config(as_of.isoformat() if as_of else None, full, quiet=True)
+    with _instance(settings) as dagster:
+        result = job.execute_in_process(run_config=config, instance=dagster, raise_on_error=False)
+    checks = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    broken = [check for check in checks if check.severity == dg.AssetCheckSeverity.ERROR]
+    failed = [_step_failure(event) for event in result.get_step_failure_events()]
+    return RunReport(
+        outcome=_outcome(result.success, failed, broken),
+        run_id=result.run_id,
+        failures=tuple(_check_failure(check) for check in broken) or tuple(failed),
+        warnings=tuple(_check_failure(check) for check in checks if check.severity == dg.AssetCheckSeverity.WARN),
+    )
+
+
+@contextmanager
+def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as dagster:
+        yield dagster
+
+
+def _outcome(success: bool, failed: Sequence[Failure], broken: Sequence[dg.AssetCheckEvaluation]) -> Outcome:
+    if success:
+        return "published"
+    if broken:
+        return "audit_failed"
+    return "source_failed" if any(f.place.startswith(("raw__", "staging__")) for f in failed) else "failed"
+
+
+def _step_failure(event: dg.DagsterEvent) -> Failure:
+    error = event.step_failure_data.error
+    cause = (error.cause or error) if error else None
+    user = event.step_failure_data.user_failure_data
+    message = (user.description if user else None) or (cause.message if cause else None) or "failed"
+    return Failure(event.step_key or "", message.strip())
+
+
+def _check_failure(check: dg.AssetCheckEvaluation) -> Failure:
+    return Failure(f"{check.asset_key.to_user_string()}: {check.check_name}", check.description or "")

@@ -1,0 +1,59 @@
+"""The reference pages are what the contracts and the catalogue say."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import docs
+
+
+def test_the_pages_in_the_repository_are_up_to_date() -> None:
+    docs.main(["--check"])
+
+
+def test_check_names_the_page_that_differs_and_leaves_it_alone(tmp_path: Path) -> None:
+    docs.main(["--folder", str(tmp_path)])
+    page = tmp_path / "kpis.md"
+    page.write_text("old")
+    with pytest.raises(SystemExit, match=r"^out of date: kpis\.md\. Run `python -m pipelines\.docs`"):
+        docs.main(["--check", "--folder", str(tmp_path)])
+    assert page.read_text() == "old"
+
+
+def test_check_fails_where_a_page_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"tables\.md, kpis\.md"):
+        docs.main(["--check", "--folder", str(tmp_path)])
+
+
+def test_the_table_page_says_what_a_column_must_keep_to() -> None:
+    lines = docs.pages()["tables.md"].splitlines()
+    status = next(line for line in lines if line.startswith("| `status` | text | required | State of the item"))
+    assert status.endswith("One of `trialing`, `active`, `past_due`, `unpaid`, `paused`, `ended`. |")
+    assert "| `email` | text | optional, personal | E-mail address of the customer. |" in lines
+    assert (
+        "In every row exactly one of percent_off_bp and amount_off_minor is given; ends_at is after starts_at." in lines
+    )
+
+
+def test_the_kpi_page_explains_a_rate() -> None:
+    section = docs.pages()["kpis.md"].split("### Expansion rate\n")[1].split("###")[0]
+    assert section.splitlines()[1:] == [
+        "`expansion_rate` · es: *Tasa de expansión* · pt: *Taxa de expansão*",
+        "",
+        "Expansion as a share of the opening MRR.",
+        "",
+        "| | |",
+        "|---|---|",
+        "| column | `marts.retention.expansion_rate` |",
+        "| formula | expansion / opening MRR |",
+        "| numerator | `expansion_rate_numerator`: expansion; "
+        "annualised minor units of `currency`, at the period's closing rate |",
+        "| denominator | `expansion_rate_denominator`: opening MRR; "
+        "annualised minor units of `currency`, at the period's closing rate |",
+        "| unit | rate, higher is better |",
+        "| grains | day, week, month, quarter, year |",
+        "| NULL | NULL where the opening MRR is 0. |",
+        "| from | `subscription_changes`, `prices`, `discounts`, `fx_rates` |",
+        "| definitions | section 4 |",
+        "",
+    ]

@@ -1,0 +1,123 @@
+"""The KPI catalogue against the contracts that it describes and the definitions that it must cover."""
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from schemas.catalogue import CATALOGUE, Kpi, catalogue_frame, of_table, rates_of
+from schemas.contract import column_specs, polars_schema
+from schemas.sources import CONTRACTS
+from schemas.tables import PUBLISHED
+
+SECTION_2 = {"mrr", "arr", "mrr_list", "mrr_committed", "mrr_past_due"}
+SECTION_3 = {"new_mrr", "expansion_mrr", "contraction_mrr", "churn_mrr", "reactivation_mrr", "fx_impact_mrr"}
+SECTION_4 = {
+    "customer_churn_rate",
+    "customer_churn_rate_incl_intraperiod",
+    "customer_retention_rate",
+    "revenue_churn_rate",
+    "gross_revenue_churn_rate",
+    "net_revenue_churn_rate",
+    "gross_revenue_retention",
+    "net_revenue_retention",
+    "nrr_12m",
+    "grr_12m",
+    "quick_ratio",
+    "expansion_rate",
+    "reactivation_rate",
+}
+SECTION_5 = {"cohort_customer_retention", "cohort_net_revenue_retention", "cohort_gross_revenue_retention"}
+SECTION_8 = {"renewal_rate", "renewal_rate_gross", "renewal_rate_net"}
+SECTION_9 = {"nps", "csat", "csat_top3", "ces_mean", "ces_low_effort", "ces_index", "survey_response_rate"}
+
+SAME_RATES = {"marts.cohort_averages": "marts.cohorts"}
+"""Tables whose rates are the KPIs of another table."""
+
+each_kpi = pytest.mark.parametrize("kpi", CATALOGUE, ids=[kpi.id for kpi in CATALOGUE])
+
+
+def test_every_kpi_of_the_definitions_that_is_computed_is_listed() -> None:
+    wanted = SECTION_2 | SECTION_3 | SECTION_4 | SECTION_5 | {"arpa"} | SECTION_8 | SECTION_9
+    assert wanted <= {kpi.id for kpi in CATALOGUE}
+
+
+def test_every_published_rate_is_listed() -> None:
+    listed = {(kpi.table, kpi.column) for kpi in CATALOGUE}
+    published = {
+        (SAME_RATES.get(table, table), column.removesuffix("_numerator"))
+        for table, contract in PUBLISHED.items()
+        for column in polars_schema(contract)
+        if column.endswith("_numerator")
+    }
+    assert published <= listed
+
+
+def test_ids_and_columns_occur_once() -> None:
+    assert len({kpi.id for kpi in CATALOGUE}) == len(CATALOGUE)
+    assert len({(kpi.table, kpi.column) for kpi in CATALOGUE}) == len(CATALOGUE)
+
+
+@each_kpi
+def test_its_columns_are_published_in_types_that_fit_its_unit(kpi: Kpi) -> None:
+    columns = polars_schema(PUBLISHED[kpi.table])
+    assert columns[kpi.column] == (pl.Int64() if kpi.unit == "count" else pl.Float64())
+    for column in filter(None, (kpi.numerator, kpi.denominator)):
+        assert columns[column] == pl.Int64()
+
+
+@each_kpi
+def test_its_grains_are_those_of_its_table(kpi: Kpi) -> None:
+    (among,) = PUBLISHED[kpi.table].to_schema().columns["grain"].checks
+    assert set(kpi.grains) <= set(among.statistics["allowed_values"])
+
+
+@each_kpi
+def test_its_source_tables_exist(kpi: Kpi) -> None:
+    assert kpi.sources
+    assert set(kpi.sources) <= CONTRACTS.keys()
+
+
+@each_kpi
+def test_its_texts_are_there_in_three_languages(kpi: Kpi) -> None:
+    assert all(name and not name.endswith(".") for name in kpi.name)
+    assert all(meaning.endswith(".") and meaning.count(". ") == 0 for meaning in kpi.meaning)
+    assert len(set(kpi.meaning)) == 3
+    assert kpi.formula
+    assert kpi.null_rule.endswith(".")
+
+
+@each_kpi
+def test_only_sums_are_additive(kpi: Kpi) -> None:
+    assert kpi.is_additive == (kpi.exact is not None)
+    assert not (kpi.is_additive and kpi.ratio)
+
+
+@each_kpi
+def test_a_column_that_is_never_null_says_so(kpi: Kpi) -> None:
+    nullable = {spec.name: spec.nullable for spec in column_specs(PUBLISHED[kpi.table])}
+    assert nullable[kpi.column] != kpi.null_rule.startswith("Never NULL")
+
+
+def test_rates_of_a_table_leave_out_its_sums() -> None:
+    assert [kpi.id for kpi in rates_of("marts.revenue_per_customer")] == ["arpa"]
+    assert [kpi.id for kpi in of_table("marts.revenue_per_customer")][:2] == ["mrr", "arr"]
+
+
+def test_the_table_of_the_catalogue_has_one_row_per_kpi_with_its_columns() -> None:
+    frame = catalogue_frame()
+    assert frame["kpi"].to_list() == [kpi.id for kpi in CATALOGUE]
+    expected = pl.DataFrame(
+        {
+            "kpi": ["mrr", "customer_churn_rate"],
+            "table_name": ["marts.revenue_per_customer", "marts.retention"],
+            "column_name": ["mrr_net", "customer_churn_rate"],
+            "name_es": ["Ingresos recurrentes mensuales (MRR)", "Tasa de cancelación de clientes"],
+            "formula": ["arr_minor / 12 / 10^(decimals of the currency)", "customers lost / customers at the start"],
+            "numerator": ["arr_minor", "customer_churn_rate_numerator"],
+            "denominator": [None, "customer_churn_rate_denominator"],
+            "grains": ["day, week, month, quarter, year"] * 2,
+            "is_additive": [True, False],
+        }
+    )
+    some = frame.filter(pl.col("kpi").is_in(["mrr", "customer_churn_rate"])).select(expected.columns)
+    assert_frame_equal(some, expected)
