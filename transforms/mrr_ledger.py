@@ -94,7 +94,7 @@ def mrr_ledger(states: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
     movement, the signed parts that sum to it, and the account-level facts of the day. Definitions section 3.
     """
     keys = ["account_id", "currency", "day"]
-    changes = runs.sum_runs(_product_days(states), keys, [*LEVELS, *PARTS]).filter(
+    changes = runs.sum_runs(_product_days(states).sort(keys), keys, [*LEVELS, *PARTS]).filter(
         pl.any_horizontal(pl.col(*LEVELS, *PARTS) != 0)
     )
     closing = {f"closing_{level}": runs.running_total(pl.col(level), "account_id", "currency") for level in LEVELS}

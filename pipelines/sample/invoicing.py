@@ -8,7 +8,7 @@ from pipelines.sample.catalogue import BUSINESS, CURRENCIES, ENTERPRISE, ONBOARD
 from pipelines.sample.days import add_months, as_instant
 from pipelines.sample.extract import Company, code, instant_by, short, word
 from pipelines.sample.population import METERED
-from pipelines.sample.subscriptions import ADD_ON_CYCLE, CYCLE, PRORATION
+from pipelines.sample.subscriptions import ADD_ON_CYCLE, ADD_ON_PRORATION, CYCLE, PRORATION
 
 _TAX_PERCENT = np.array([0, 19, 20, 21, 21, 0, 10, 0, 0, 0, 0])
 """By country, in the order of `population.COUNTRIES`."""
@@ -28,7 +28,7 @@ def _billed(company: Company) -> pl.DataFrame:
     """All invoices issued by the day, with amounts and oddities in columns.
 
     On purpose: some invoices were never written (`unbilled`), some were written twice and one of the two voided
-    (`is_void`), some have a wrong amount.
+    (`is_void`), some bill a seat `too_much` and are credited later.
     """
     people, dice = company.people, company.dice
     frame = company.history.invoices.filter(pl.col("issued") <= company.as_of)
@@ -36,9 +36,10 @@ def _billed(company: Company) -> pl.DataFrame:
     key = who * 1024 + frame["number"].to_numpy()
     oddity = dice.uniform("invoice is odd", key)
     main = (frame["amount"] - frame["discount"]).to_numpy()
-    main = np.where(
-        (oddity >= 0.006) & (oddity < 0.008), main + frame["amount"].to_numpy() // frame["seats"].to_numpy(), main
+    too_much = np.where(
+        (oddity >= 0.006) & (oddity < 0.008) & (main > 0), frame["amount"].to_numpy() // frame["seats"].to_numpy(), 0
     )
+    main = main + too_much
     one_time = np.where(frame["one_time"].to_numpy() == 1, UNIT[ONBOARDING_PRICE + people.currency[who]], 0)
     extra = (frame["add_on_amount"] - frame["add_on_discount"]).to_numpy()
     net = main + extra + one_time - frame["credit"].to_numpy()
@@ -47,6 +48,7 @@ def _billed(company: Company) -> pl.DataFrame:
         second=pl.Series(people.second[who], dtype=pl.Int32),
         key=pl.Series(key),
         main=pl.Series(main),
+        too_much=pl.Series(too_much),
         extra=pl.Series(extra),
         one_time=pl.Series(one_time),
         tax=pl.Series(tax),
@@ -86,73 +88,45 @@ def invoices(company: Company) -> pl.DataFrame:
 
 
 def invoice_lines(company: Company) -> pl.DataFrame:
-    """One row per line: the plan, the add-on, the onboarding package, credits of prorations, tax."""
+    """One row per line: the plan or add-on, an add-on beside the plan, what a change gives back, packages, tax."""
     frame = _billed(company)
-    own_add_on = pl.col("kind") == ADD_ON_CYCLE
-    main_item = _item(pl.when(own_add_on).then(pl.lit("b")).otherwise(pl.lit("a")))
-    is_proration = pl.col("kind") == PRORATION
-    recurring = pl.lit("recurring")
-    none = pl.lit(None, pl.String)
-    parts = [
-        _line(frame, "a", recurring, main_item, pl.col("main"), pl.col("discount"), pl.col("seats"), is_proration),
-        _line(
-            frame.filter(pl.col("add_on_amount") > 0),
-            "b",
-            recurring,
-            _item(pl.lit("b")),
-            pl.col("extra"),
-            pl.col("add_on_discount"),
-            None,
-            pl.lit(False),
-        ),
-        _line(
-            frame.filter(pl.col("credit") > 0),
-            "c",
-            recurring,
-            main_item,
-            -pl.col("credit"),
-            pl.lit(0),
-            None,
-            pl.lit(True),
-        ),
-        _line(
-            frame.filter(pl.col("one_time") > 0),
-            "d",
-            pl.lit("one_time"),
-            none,
-            pl.col("one_time"),
-            pl.lit(0),
-            pl.lit(1),
-            pl.lit(False),
-        ),
-        _line(
-            frame.filter(pl.col("tax") != 0), "t", pl.lit("tax"), none, pl.col("tax"), pl.lit(0), None, pl.lit(False)
-        ),
-    ]
-    return pl.concat(parts)
+    on_add_on = pl.col("kind").is_in([ADD_ON_CYCLE, ADD_ON_PRORATION])
+    frame = frame.with_columns(
+        item=_item(pl.when(on_add_on).then(pl.lit("b")).otherwise(pl.lit("a"))),
+        is_proration=pl.col("kind").is_in([PRORATION, ADD_ON_PRORATION]),
+    )
+    bought = frame.filter(pl.col("amount") > 0).with_columns(sold="main")
+    beside = frame.filter(pl.col("add_on_amount") > 0).with_columns(
+        sold="extra", item=_item(pl.lit("b")), discount="add_on_discount", seats=None
+    )
+    back = frame.filter(pl.col("credit") > 0).with_columns(sold=-pl.col("credit"), discount=0, seats=None)
+    others = {"discount": pl.lit(0), "seats": None, "item": None, "is_proration": False}
+    packages = frame.filter(pl.col("one_time") > 0).with_columns(sold="one_time", **others)
+    taxes = frame.filter(pl.col("tax") != 0).with_columns(sold="tax", **others)
+    return pl.concat(
+        [
+            _lines("a", "recurring", bought),
+            _lines("b", "recurring", beside),
+            _lines("c", "recurring", back),
+            _lines("d", "one_time", packages),
+            _lines("t", "tax", taxes),
+        ]
+    )
 
 
-def _line(
-    frame: pl.DataFrame,
-    letter: str,
-    kind: pl.Expr,
-    item: pl.Expr,
-    amount: pl.Expr,
-    discount: pl.Expr,
-    quantity: pl.Expr | None,
-    is_proration: pl.Expr,
-) -> pl.DataFrame:
+def _lines(letter: str, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Lines of one kind; `sold` is the amount after discounts."""
     return frame.select(
+        "is_proration",
+        "currency",
         line_id=letter + pl.col("suffix"),
         invoice_id="n" + pl.col("suffix"),
         subscription_id=_subscription(),
-        item_id=item,
-        kind=kind,
-        is_proration=is_proration,
-        amount_minor=amount,
-        discount_minor=discount.cast(pl.Int64),
-        quantity=(pl.lit(None) if quantity is None else quantity).cast(pl.Int64),
-        currency="currency",
+        item_id="item",
+        kind=pl.lit(kind),
+        amount_minor="sold",
+        discount_minor=pl.col("discount").cast(pl.Int64),
+        quantity=pl.col("seats").cast(pl.Int64),
         period_start=as_instant("start", "second"),
         period_end=as_instant("end", "second"),
         known=pl.col("issued"),
@@ -205,22 +179,43 @@ def _letter(column: str) -> pl.Expr:
 
 
 def credit_notes(company: Company) -> pl.DataFrame:
-    """Partial credits on paid invoices, some days later."""
-    frame = _billed(company).filter((pl.col("kind") == CYCLE) & (pl.col("paid") >= 0) & (pl.col("main") > 10))
-    key = frame["key"].to_numpy()
+    """Credits: goodwill and outages, seats billed too much, and the rest of a period that ended at once."""
     dice = company.dice
+    frame = _billed(company).filter((pl.col("kind") == CYCLE) & ~pl.col("is_void"))
+    rest = company.history.credits.select("account", "number", ended="day", rest="amount")
+    frame = frame.join(
+        rest.unique(["account", "number"], keep="first", maintain_order=True),
+        on=["account", "number"],
+        how="left",
+        maintain_order="left",
+    )
+    key = frame["key"].to_numpy()
+    later = pl.col("issued") + pl.Series(dice.whole("credited after", 3, 30, key), dtype=pl.Int32)
+    is_kind = pl.Series(dice.uniform("is credited", key) < 0.006) & (pl.col("main") > 10) & (pl.col("paid") >= 0)
+    share = pl.Series(dice.whole("credited percent", 10, 60, key))
+    kind = word(("outage", "goodwill"), dice.pick("credited because", (4, 6), key))
+    has_rest, is_wrong = pl.col("rest") > 0, pl.col("too_much") > 0
     return (
         frame.with_columns(
+            day=pl.when(has_rest).then("ended").otherwise(later),
+            amount_minor=pl.when(has_rest)
+            .then("rest")
+            .when(is_wrong)
+            .then("too_much")
+            .when(is_kind)
+            .then(pl.col("main") * share // 100),
+            reason=pl.when(has_rest)
+            .then(pl.lit("unused_time"))
+            .when(is_wrong)
+            .then(pl.lit("billing_error"))
+            .otherwise(kind),
             credit_note_id="x" + pl.col("suffix"),
             invoice_id="n" + pl.col("suffix"),
-            line_id="a" + pl.col("suffix"),
+            line_id=pl.when(pl.col("amount") > 0).then("a" + pl.col("suffix")),
             customer_id=customer_code(),
-            credited=pl.col("issued") + pl.Series(dice.whole("credited after", 3, 30, key), dtype=pl.Int32),
-            amount_minor=pl.col("main") * pl.Series(dice.whole("credited percent", 10, 60, key)) // 100,
-            reason=word(("outage", "billing_error", "goodwill"), dice.pick("credited because", (3, 3, 4), key)),
         )
-        .with_columns(issued_at=as_instant("credited", "second"), known=pl.col("credited"))
-        .filter(pl.Series(dice.uniform("is credited", key) < 0.007))
+        .filter(pl.col("amount_minor").is_not_null())
+        .with_columns(issued_at=as_instant("day", "second"), known=pl.col("day"))
     )
 
 

@@ -70,7 +70,7 @@ _FAILING_WEIGHTS = (0, 0, 0, 0, 0, 0, 0, 0, 0, 76, 12, 5, 2, 5)
 
 FOR_EVER = day_number(date(2099, 1, 1))
 ONCE, REPEATING, FOREVER = range(3)
-CYCLE, PRORATION, ADD_ON_CYCLE = range(3)
+CYCLE, PRORATION, ADD_ON_CYCLE, ADD_ON_PRORATION = range(4)
 RENEWED, LOST = range(2)
 VOLUNTARY, INVOLUNTARY = range(2)
 
@@ -121,6 +121,7 @@ class Histories:
     ends: pl.DataFrame
     deletions: pl.DataFrame
     refunds: pl.DataFrame
+    credits: pl.DataFrame
 
 
 class Simulation:
@@ -138,7 +139,8 @@ class Simulation:
         self.price = price_number(people.plan, people.currency, people.interval, version)
         self.unit = np.rint(UNIT[self.price] * people.price_factor).astype(np.int64)
         self.seats = people.seats.copy()
-        self.subscription, self.customer, self.sequence, self.invoice = (zeros.copy() for _ in range(4))
+        self.subscription, self.customer, self.sequence = (zeros.copy() for _ in range(3))
+        self.invoice, self.cycle_invoice = zeros.copy(), zeros.copy()
         self.busy_until = zeros.copy()
         self.returns_on, self.return_kind = zeros - 1, zeros.copy()
         self.term_months, self.term_number = people.term_months.copy(), zeros.copy()
@@ -167,6 +169,7 @@ class Simulation:
         self.ends = Log(account=i32, day=i32, kind=i8, reason=i8, known=i32)
         self.deletions = Log(account=i32, customer=i8, day=i32)
         self.refunds = Log(account=i32, number=i16, day=i32)
+        self.credits = Log(account=i32, number=i16, day=i32, amount=i64)
 
     def _key(self, who: Array, month: int) -> Array:
         """What a question about an account and a month is asked of."""
@@ -245,6 +248,11 @@ class Simulation:
         self._end_own_add_on(who, day, known, reason)
         self.add_on[who] = 0
 
+    def _drop_own_add_on(self, who: Array, day: Array) -> None:
+        """Ends add-ons with a subscription of their own where the main one lapses without a word."""
+        self._end_own_add_on(who, day, day, 0)
+        self.add_on[who] = np.where(self.add_on[who] == 2, 0, self.add_on[who])
+
     def _arr(self, who: Array) -> Array:
         """Annual value of the main item and the add-on after a percentage for ever, minor units."""
         yearly = self.unit[who] * self.seats[who] * 12 // MONTHS[self.price[who]]
@@ -270,7 +278,7 @@ class Simulation:
             self._live(month)
         logs = (
             self.changes, self.discounts, self.invoices, self.months, self.terms, self.decisions, self.ends,
-            self.deletions, self.refunds,
+            self.deletions, self.refunds, self.credits,
         )  # fmt: skip
         first = int(self.people.number[0])
         return Histories(*(log.frame().with_columns(pl.col("account") + first) for log in logs))
@@ -355,6 +363,7 @@ class Simulation:
         arr = self._arr(who)
         closed = self.dice.uniform("billing closes it", key) < 0.5
         self._end(who[closed], day[closed] + 45, reason=_REASON["non_renewal"])
+        self._drop_own_add_on(who, day + 30)
         told = self.dice.uniform("CRM notes the loss", key) < 0.7
         self._decide(who[told], LOST, day[told] + 31, arr[told], 0, reason=_REASON["non_renewal"])
         self.ends.add(
@@ -571,23 +580,29 @@ class Simulation:
         extra = np.where(self.add_on[who] == 1, self.add_on_unit[who] * self.add_on_seats[who], 0)
         extra_discount = extra * percent // 10_000
         first = (self.invoice[who] == 0) & (PLAN_OF[self.price[who]] >= BUSINESS)
+        # Who paid late comes back inside a period and is billed for the rest of it.
+        end = day_in_month(month + length, self.anchor_dom[who])
+        start = np.maximum(day, self.busy_until[who])
+        gross, discount, extra, extra_discount = (
+            _half_even(amount * (end - start), end - day) for amount in (gross, discount, extra, extra_discount)
+        )
         total = gross - discount + extra - extra_discount
-        issued = np.maximum(day, self.busy_until[who])
-        issued = np.where(self.people.is_fixed_term[who], np.maximum(issued, self.term_known[who]), issued)
-        issued = np.where(length == 12, issued, np.maximum(day, self.busy_until[who]))
+        signed_late = self.people.is_fixed_term[who] & (length == 12)
+        issued = np.where(signed_late, np.maximum(start, self.term_known[who]), start)
         by_transfer = PLAN_OF[self.price[who]] == ENTERPRISE
         paid = np.where(
             by_transfer & (total > 0), issued + self.dice.whole("days to pay", 8, 44, self._key(who, month)), issued
         )
-        paid = self._collect(who, day, paid, month, (since > 0) & (total > 0) & (day >= self.busy_until[who]))
+        paid = self._collect(who, day, paid, month, (since > 0) & (total > 0) & (start == day))
         self.invoices.add(
             len(who), account=who, number=self.invoice[who], subscription=self.subscription[who],
-            customer=self.customer[who], kind=CYCLE, price=self.price[who], issued=issued,
-            due=np.where(by_transfer, issued + 30, issued), paid=paid, start=day,
-            end=day_in_month(month + length, self.anchor_dom[who]), seats=self.seats[who], amount=gross,
+            customer=self.customer[who], kind=np.where(start == day, CYCLE, PRORATION), price=self.price[who],
+            issued=issued, due=np.where(by_transfer, issued + 30, issued), paid=paid, start=start,
+            end=end, seats=self.seats[who], amount=gross,
             discount=discount, add_on_amount=extra, add_on_discount=extra_discount, credit=0,
             one_time=np.where(first & (self.dice.uniform("onboarding package", self.people.number[who]) < 0.5), 1, 0),
         )  # fmt: skip
+        self.cycle_invoice[who] = self.invoice[who]
         self.invoice[who] += 1
         self._bill_own_add_on(month)
 
@@ -623,6 +638,8 @@ class Simulation:
         paid[spots] = np.where(soon, retry, -1)
         self.busy_until[who[soon]] = retry[soon]
 
+        silent = (way == 1) | (way == 2) | (way == 5)
+        self._drop_own_add_on(who[silent], day[silent] + 30)
         late = way == 1  # paid after grace: the account was lost for some days
         back = day + dice.whole("paid late after", 33, 55, key)
         self._leave_for(who[late], _RECOVER, back[late])
@@ -694,6 +711,9 @@ class Simulation:
         chosen = who[drops]
         self._end_own_add_on(chosen, next_day[drops], next_day[drops], 0)
         self._record(chosen, ENDED, when[drops], item=ADD_ON)
+        shared = self.add_on[chosen] == 1
+        value = self.add_on_unit[chosen] * self.add_on_seats[chosen]
+        self._prorate(chosen[shared], when[drops][shared], ADD_ON_PRORATION, 0, value[shared])
         self.add_on[chosen] = 0
 
         self._pause(
@@ -701,6 +721,7 @@ class Simulation:
         )
         self._quit(who, when, key, happening == _QUIT)
         vanishes = who[happening == _VANISH]
+        self._credit_rest(vanishes, when[happening == _VANISH], np.zeros(len(vanishes), np.bool_))
         self.deletions.add(
             len(vanishes), account=vanishes, customer=self.customer[vanishes], day=when[happening == _VANISH]
         )
@@ -715,24 +736,41 @@ class Simulation:
             self.price[who] = price
             self.unit[who] = UNIT[price]
         self._record(who, ACTIVE, day, item=MAIN)
-        length = MONTHS[self.price[who]]
-        done = (month_of(day) - self.anchor_month[who]) // length * length
-        start = day_in_month(self.anchor_month[who] + done, self.anchor_dom[who])
-        start = np.where(start > day, day_in_month(self.anchor_month[who] + done - length, self.anchor_dom[who]), start)
-        end = add_months(start, length)
-        end = day_in_month(month_of(end), self.anchor_dom[who])
-        runs = self.discount_until[who] > start
-        percent = np.where(runs, self.percent[who], 0)
-        left, whole = end - day, end - start
-        new = self.unit[who] * self.seats[who]
-        gross, back = _half_even(new * left, whole), _half_even(old * left, whole)
+        self._prorate(who, day, PRORATION, self.unit[who] * self.seats[who], old)
+
+    def _period(self, who: Array, day: Array) -> tuple[Array, Array]:
+        """Start and end of the billing period that a day lies in."""
+        anchor, dom, length = self.anchor_month[who], self.anchor_dom[who], MONTHS[self.price[who]]
+        done = (month_of(day) - anchor) // length * length
+        done = np.where(day_in_month(anchor + done, dom) > day, done - length, done)
+        return day_in_month(anchor + done, dom), day_in_month(anchor + done + length, dom)
+
+    def _prorate(self, who: Array, day: Array, kind: int, new: Array | int, old: Array | int) -> None:
+        """An invoice for the rest of the period: the new amount, less the old one."""
+        start, end = self._period(who, day)
+        percent = np.where(self.discount_until[who] > start, self.percent[who], 0)
+        gross, back = (_half_even(amount * (end - day), end - start) for amount in (new, old))
+        on_add_on = kind == ADD_ON_PRORATION
         self.invoices.add(
             len(who), account=who, number=self.invoice[who], subscription=self.subscription[who],
-            customer=self.customer[who], kind=PRORATION, price=self.price[who], issued=day, due=day, paid=day,
-            start=day, end=end, seats=self.seats[who], amount=gross, discount=gross * percent // 10_000,
-            add_on_amount=0, add_on_discount=0, credit=back - back * percent // 10_000, one_time=0,
+            customer=self.customer[who], kind=kind, issued=day, due=day, paid=day, start=day, end=end,
+            price=_add_on_price(self.price[who]) if on_add_on else self.price[who],
+            seats=self.add_on_seats[who] if on_add_on else self.seats[who], amount=gross,
+            discount=gross * percent // 10_000, add_on_amount=0, add_on_discount=0,
+            credit=back - back * percent // 10_000, one_time=0,
         )  # fmt: skip
         self.invoice[who] += 1
+
+    def _credit_rest(self, who: Array, day: Array, in_full: Array) -> None:
+        """A credit for the part of the running period after an immediate end, or for all of it."""
+        start, end = self._period(who, day)
+        runs = self.discount_until[who] > start
+        value = self.unit[who] * self.seats[who] + np.where(
+            self.add_on[who] == 1, self.add_on_unit[who] * self.add_on_seats[who], 0
+        )
+        value = value - value * np.where(runs, self.percent[who], 0) // 10_000 - np.where(runs, self.amount_off[who], 0)
+        rest = _half_even(np.maximum(value, 0) * np.where(in_full, end - start, end - day), end - start)
+        self.credits.add(len(who), account=who, number=self.cycle_invoice[who], day=day, amount=rest)
 
     def _start_add_on(self, who: Array, day: Array, which: Array, *, own: bool) -> None:
         who, day = who[which], day[which]
@@ -741,6 +779,8 @@ class Simulation:
         self.add_on_seats[who] = self.seats[who]
         self.add_on_unit[who] = UNIT[_add_on_price(price)]
         self._record_add_on(who, ACTIVE, day, ADD_ON_SUBSCRIPTION if own else self.subscription[who], price, known=day)
+        if not own:
+            self._prorate(who, day, ADD_ON_PRORATION, self.add_on_unit[who] * self.add_on_seats[who], 0)
 
     def _pause(self, who: Array, day: Array, next_day: Array, key: Array, which: Array) -> None:
         """A pause: most resume within the limit, some after it, some never."""
@@ -762,11 +802,12 @@ class Simulation:
         refunded = self.dice.uniform("gets the money back", key) < 0.35
         reason = np.where(refunded, _REASON["refund"], self.dice.pick("why", _LEAVING_WEIGHTS, key))
         arr = self._arr(who)
+        self._credit_rest(who, day, refunded)
         self._end(who, day, reason=reason)
         self._decide(who, LOST, day, arr, 0, cancelled=day, reason=reason)
         self.ends.add(len(who), account=who, day=day, kind=VOLUNTARY, reason=reason, known=day)
         self.refunds.add(
-            int(refunded.sum()), account=who[refunded], number=self.invoice[who[refunded]] - 1, day=day[refunded]
+            int(refunded.sum()), account=who[refunded], number=self.cycle_invoice[who[refunded]], day=day[refunded]
         )
         self._maybe_win_back(who, day, key, 0.08)
 

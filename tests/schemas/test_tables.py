@@ -44,6 +44,8 @@ def built() -> dict[str, pl.DataFrame]:
             change("stays", "2024-01-10", 1_000),
             change("stays", "2024-02-10", 1_000, quantity=3),
             change("stays", "2024-03-05", 1_000, quantity=2),
+            change("stays", "2024-01-10", 300, item="2", product="addon"),
+            change("stays", "2024-02-10", 400, item="2", product="addon"),
             leaves,
             end("leaves", "2024-02-15", leaves),
             change("leaves", "2024-03-07", 500),

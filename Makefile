@@ -1,0 +1,40 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: run ui test test-long lint types format docs clean
+
+run: .venv/ready
+	$(BIN)/kpis run
+
+ui: .venv/ready
+	mkdir -p data/dagster
+	DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/data/dagster} $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+test: .venv/ready
+	$(BIN)/pytest -m "not long"
+
+test-long: .venv/ready
+	$(BIN)/pytest -m long
+
+lint: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python -m pipelines.docs --check
+
+types: .venv/ready
+	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: .venv/ready
+	$(BIN)/python -m pipelines.docs
+
+clean:
+	rm -rf .venv data build *.egg-info
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch .venv/ready
