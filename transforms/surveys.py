@@ -141,10 +141,10 @@ def survey_response_rates(
     """marts.survey_response_rates: respondents / delivered invitations, null without delivery data.
 
     `invitations`: the source contract with the account resolved; `answers`: `survey_answers`. Grain as `survey_scores`.
-    A used answer belongs to the last invitation delivered to its respondent for its account and survey before it, so
-    it counts in the period and channel of that invitation, and a rate never exceeds 1. Where neither side tells who
-    somebody is (no delivered invitation or no used answer of the survey names a respondent), answers count on their
-    own day instead. All other answers are `uninvited`: published, outside the rate. An invitation counts as delivered
+    A used answer belongs to the last invitation delivered to its respondent for its account and survey before it: it
+    counts in the period and channel of that invitation, which counts as answered once. Where a survey's delivered
+    invitations or its used answers name nobody, its answers count on their own day instead (only then can a rate exceed
+    1). All other answers are `uninvited`: published, outside the rate. An invitation counts as delivered
     only where the source says so. Raises UnknownSurvey for invitations to surveys without definition.
     """
     sent = (

@@ -235,6 +235,15 @@ def test_the_following_term_of_the_same_contract_is_the_renewal_once_it_begins_w
     assert first.select("outcome", "decided_by", "decided_on", "renewed_arr_minor").row(0) == expected
 
 
+def test_a_term_that_follows_without_a_gap_is_the_renewal_even_without_grace() -> None:
+    source = contracts(
+        {"contract_id": "k", "account_id": "a"},
+        {"contract_id": "k", "account_id": "a", "term_start": date(2025, 6, 1), "term_end": date(2026, 6, 1)},
+    )
+    terms = contract_terms(source, Policy(renewal_grace_days=0), AS_OF)
+    assert terms["decided_by"].to_list() == ["following_term", None]
+
+
 def test_terms_without_contract_or_of_another_contract_renew_nothing() -> None:
     later = {"account_id": "a", "term_start": date(2025, 6, 1), "term_end": date(2026, 6, 1)}
     loose = contracts({"account_id": "a"}, later)

@@ -542,6 +542,11 @@ def test_follow_ups_are_low_answers_in_use_that_nobody_contacted_without_persona
     SurveyFollowUps.validate(found.with_columns(policy_version=pl.lit("v1")))
 
 
+def test_an_answer_that_the_survey_calls_positive_needs_no_follow_up() -> None:
+    answers = survey_answers(of_counts("csat", {1: 1, 2: 1}), csat(1, 5, positive_from=2), POLICY, AS_OF)
+    assert survey_follow_ups(answers, attributes(), AS_OF)["score"].to_list() == [1]
+
+
 def test_personal_columns_are_only_in_the_fact() -> None:
     personal = {spec.name for spec in column_specs(SurveyAnswer) if spec.personal}
     assert personal == {"respondent_id", "verbatim"}
