@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: run ui test test-long lint types format docs clean
+.PHONY: run ui bench test test-long lint types format docs clean
 
 run: .venv/ready
 	$(BIN)/kpis run
@@ -15,6 +15,9 @@ test: .venv/ready
 
 test-long: .venv/ready
 	$(BIN)/pytest -m long
+
+bench: .venv/ready
+	$(BIN)/python -m bench
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

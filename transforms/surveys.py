@@ -336,20 +336,29 @@ def _sum_by_member(rows: pl.DataFrame, keys: Sequence[str], measures: Mapping[st
 def _account_weighted_nps(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Each account's mean of +100, 0 and -100, averaged over the accounts of the slice (`nps_accounts`).
 
-    Sorted before the mean, so that the last digit does not depend on the order of rows. All answers whose account is
-    unknown weigh as one account.
+    Accounts with equally many answers are added up as integers first, so that the last digit does not depend on the
+    order of rows. All answers whose account is unknown weigh as one account.
     """
-    answered = rows.filter((pl.col("instrument") == "nps") & (pl.col("used") > 0))
-    own = (pl.col("promoters").sum() - pl.col("detractors").sum()) * 100 / pl.col("used").sum()
-    members = {"all": pl.lit("all"), **{name: pl.col(name) for name in (*DIMENSIONS, *SURVEY_DIMENSIONS)}}
-    return pl.concat(
-        answered.group_by(*keys, member.alias("member"), "account_id")
-        .agg(own.alias("own"))
-        .sort(*keys, "member", "account_id")
-        .group_by(*keys, "member", maintain_order=True)
-        .agg(nps_account_weighted=pl.col("own").mean(), nps_accounts=pl.len().cast(pl.Int64))
-        .with_columns(dimension=pl.lit(dimension))
-        for dimension, member in members.items()
+    answered = rows.filter((pl.col("instrument") == "nps") & (pl.col("used") > 0)).with_columns(
+        all=pl.lit("all"), points=(pl.col("promoters") - pl.col("detractors")) * 100
+    )
+    own = [pl.col("points").sum(), pl.col("used").sum()]
+    whole_accounts = answered.group_by(*keys, "account_id").agg(*own, pl.col("all", *DIMENSIONS).first())
+    slices = [
+        *((whole_accounts, name) for name in ("all", *DIMENSIONS)),
+        *((answered.group_by(*keys, "account_id", name).agg(own), name) for name in SURVEY_DIMENSIONS),
+    ]
+    equal_accounts = pl.concat(
+        accounts.group_by(*keys, pl.lit(name).alias("dimension"), pl.col(name).alias("member"), "used").agg(
+            pl.col("points").sum(), nps_accounts=pl.len().cast(pl.Int64)
+        )
+        for accounts, name in slices
+    )
+    return (
+        equal_accounts.sort(*keys, *SLICE, "used")
+        .group_by(*keys, *SLICE, maintain_order=True)
+        .agg((pl.col("points") / pl.col("used")).sum().alias("nps_account_weighted"), pl.col("nps_accounts").sum())
+        .with_columns(pl.col("nps_account_weighted") / pl.col("nps_accounts"))
     )
 
 

@@ -93,7 +93,7 @@ def subscription_changes(company: Company) -> pl.DataFrame:
     is_plain = (
         (frame["requested"] < 0) & (frame["status"] == ACTIVE) & (frame["known"] == frame["effective"])
     ).to_numpy()
-    lateness = np.where(is_plain & (dice.uniform("comes late", key) < 0.02), dice.whole("days late", 3, 45, key), 0)
+    lateness = np.where(is_plain & (dice.uniform("comes late", key) < 0.04), dice.whole("days late", 3, 45, key), 0)
     frame = frame.with_columns(
         pl.col("known") + pl.Series(lateness, dtype=pl.Int32),
         change_id=code("c") + "." + short("sequence"),
@@ -111,7 +111,7 @@ def subscription_changes(company: Company) -> pl.DataFrame:
         term_ends_at=as_instant("term_end", "second"),
         reason=word(REASONS, frame["reason"].to_numpy()),
     )
-    wrong = pl.Series(is_plain & (dice.uniform("first written wrong", key) < 0.01))
+    wrong = pl.Series(is_plain & (dice.uniform("first written wrong", key) < 0.02))
     return with_corrections(frame, wrong, dice.whole("corrected after", 5, 40, key), quantity=pl.col("quantity") * 10)
 
 

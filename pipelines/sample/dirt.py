@@ -106,11 +106,11 @@ WRONG_ROWS: dict[str, list[tuple[str, Row]]] = {
          "rating": 6}),
     ],
     "daily_use": [
-        ("no events", {"account_ref": "DIRT", "day": date(2025, 2, 3), "user_id": "u-DIRT", "feature": "login",
+        ("no events", {"account_ref": "DIRT", "day": date(2024, 6, 3), "user_id": "u-DIRT", "feature": "login",
          "events": 0}),
     ],
     "seats": [
-        ("seats are negative", {"account_ref": "DIRT", "effective_from": date(2025, 2, 3), "purchased_seats": -1}),
+        ("seats are negative", {"account_ref": "DIRT", "effective_from": date(2024, 6, 3), "purchased_seats": -1}),
     ],
     "costs": [
         ("currency is not in capitals", {"cost_id": "DIRT-01", "category": "support", "booked_on": date(2024, 6, 15),

@@ -297,6 +297,9 @@ def _payments_and_pauses() -> list[Story]:
         Story("ST-37", "fixed term without a decision: lost when grace is over", "2023-10-15")
         .state("2023-10-15", price=600_00, seats=20, interval="year", product="Enterprise", term_end="2024-10-15")
         .term(1, "2023-10-15", "2024-10-15", 12_000_00, decided="2024-11-20", reason="non_renewal"),
+        Story("ST-39", "fixed term on which neither billing nor CRM ever decide", "2024-02-15")
+        .state("2024-02-15", price=600_00, seats=15, interval="year", product="Enterprise", term_end="2025-02-15")
+        .term(1, "2024-02-15", "2025-02-15", 9_000_00),
         Story("ST-38", "term cancelled before it is due", "2024-01-15")
         .state("2024-01-15", price=600_00, seats=20, interval="year", product="Enterprise")
         .state("2024-07-31", "ended", price=600_00, seats=20, interval="year", product="Enterprise",

@@ -399,7 +399,8 @@ class Simulation:
         )
         chosen = may & ((gap >= 0) | moves)
         subset, when, wait = who[chosen], day[chosen], np.where(moves, 0, gap)[chosen]
-        cause = np.where(moves[chosen], _REASON["migrated"], _REASON["plan_swap"])
+        cause = np.where(wait > 3, _REASON["requested"], _REASON["plan_swap"])
+        cause = np.where(moves[chosen], _REASON["migrated"], cause)
         had_add_on, seats, unit = self.add_on[subset] == 1, self.add_on_seats[subset], self.add_on_unit[subset]
         self._end(subset, when, reason=cause)
         self.customer[subset[moves[chosen]]] = 1

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.oracle.histories import History, Row, histories
 from tests.oracle.reckoning import GRAINS
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEWER = settings(FEW, max_examples=15)  # the marts take half a second a history
 IN_UTC = histories(zones=("UTC",))
 GAINS, LOSSES = ("new", "reactivation", "expansion"), ("contraction", "churn")
 PARTS = (
@@ -39,7 +40,7 @@ def series_of(made: Core, grain: str) -> dict[str, pl.DataFrame]:
     return {"net": made.net(grain), "gross": made.gross(grain)}
 
 
-@FEW
+@FEWER
 @given(histories())
 def test_1_opening_plus_movements_is_closing_in_every_row_and_slice(history: History) -> None:
     made = core_of(history)
@@ -56,7 +57,7 @@ def test_1_opening_plus_movements_is_closing_in_every_row_and_slice(history: His
         assert total == row["closing_arr_minor"], (row["grain"], row["series"], row["currency"], row["period_start"])
 
 
-@FEW
+@FEWER
 @given(histories())
 def test_2_each_row_and_period_opens_as_the_one_before_closed(history: History) -> None:
     made = core_of(history)
@@ -122,7 +123,7 @@ def test_6_one_net_category_per_account_currency_and_period_and_no_negative_amou
             assert ((rows["category"] == "none") == (rows["amount_arr_minor"] == 0)).all()
 
 
-@FEW
+@FEWER
 @given(histories())
 def test_7_customers_reconcile_from_opening_to_closing_and_by_state(history: History) -> None:
     made = core_of(history)
@@ -138,7 +139,7 @@ def test_7_customers_reconcile_from_opening_to_closing_and_by_state(history: His
         closing[row["grain"]] = row["closing_customers"]
 
 
-@FEW
+@FEWER
 @given(histories())
 def test_9_retention_and_churn_rates_stay_within_their_bounds(history: History) -> None:
     made = core_of(history)
@@ -172,7 +173,7 @@ def test_10_committed_is_at_most_net_and_net_at_most_list(history: History) -> N
     assert (ledger["closing_arr_minor"] <= ledger["closing_arr_list_minor"]).all()
 
 
-@FEW
+@FEWER
 @given(histories())
 def test_10_arr_is_twelve_times_the_mrr_that_is_shown(history: History) -> None:
     made = core_of(history)
@@ -185,7 +186,7 @@ def test_10_arr_is_twelve_times_the_mrr_that_is_shown(history: History) -> None:
         assert row["closing_arr"] * minor == pytest.approx(row["closing_arr_minor"])
 
 
-@FEW
+@FEWER
 @given(histories())
 def test_11_cohorts_start_whole_never_retain_more_than_they_had_and_sum_to_closing(history: History) -> None:
     made = core_of(history)
@@ -294,7 +295,15 @@ def test_18_twenty_eight_years_later_everything_is_the_same(history: History) ->
     )
     for frame, other in zip(frames_of(core_of(history)), frames_of(later), strict=True):
         dates = [name for name, dtype in frame.schema.items() if dtype == pl.Date]
-        assert_frame_equal(frame, other.with_columns(pl.col(dates).dt.offset_by(f"-{days}d")))
+        back = other.with_columns(pl.col(dates).dt.offset_by(f"-{days}d"))
+        # Ends that lie far after as_of may lie beyond 2100, which has no leap day.
+        assert_frame_equal(*(ends_up_to(table, history.as_of) for table in (frame, back)))
+
+
+def ends_up_to(frame: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    if "valid_to" not in frame.columns:
+        return frame
+    return frame.with_columns(pl.when(pl.col("valid_to") <= as_of).then(pl.col("valid_to")))
 
 
 def whole_values(history: History) -> tuple[list[Row], list[Row]]:

@@ -13,8 +13,8 @@ from tests.oracle.core import Marts, core_of, marts_of
 from tests.oracle.histories import History, histories, random_history
 from tests.oracle.reckoning import GRAINS, Grain, Movement, Result, reckon
 
-SEEDS = range(40)
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SEEDS = range(25)
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CATEGORIES = ("new", "reactivation", "expansion", "contraction", "churn")
 RATES = (
     "customer_churn_rate",

@@ -144,14 +144,21 @@ def test_unanimous_answers_have_no_error() -> None:
 
 def test_account_weighted_nps_gives_each_account_one_voice() -> None:
     """Account a: +100, +100, 0 (mean 66.7); account b: -100. Plain NPS 25, by account -16.7."""
-    scores = [("a", 10), ("a", 9), ("a", 7), ("b", 3)]
-    rows = scored(responses(*({"account_id": account, "score": score} for account, score in scores)), NPS)
+    scores = [("a", 10, "sms"), ("a", 9, "email"), ("a", 7, "email"), ("b", 3, "sms")]
+    rows = scored(
+        responses(*({"account_id": account, "score": score, "channel": how} for account, score, how in scores)), NPS
+    )
     row = one(rows)
     assert row["nps"] == 25.0
     assert row["nps_account_weighted"] == pytest.approx((200 / 3 - 100) / 2)
     assert row["nps_accounts"] == 2
-    vip = one(rows, dimension="segment", member="vip")
-    assert (vip["nps"], vip["nps_account_weighted"], vip["nps_accounts"]) == (-100.0, -100.0, 1)
+    for dimension, member, weighted, accounts in (
+        ("segment", "vip", -100.0, 1),
+        ("survey_channel", "sms", 0.0, 2),
+        ("survey_channel", "email", 50.0, 1),
+    ):
+        part = one(rows, dimension=dimension, member=member)
+        assert (part["nps_account_weighted"], part["nps_accounts"]) == (weighted, accounts)
 
 
 def test_csat_on_five_points_counts_four_and_five_and_keeps_the_neutral_in_the_denominator() -> None:
