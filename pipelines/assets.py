@@ -7,16 +7,17 @@ from typing import Any
 
 import dagster as dg
 import duckdb
-from warehouse.audit import INVARIANTS, Finding, audit
 
 from pipelines import core, crm_marts, loading, records, survey_marts
 from pipelines.config import Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.resources import RunOptions, Warehouse
 from pipelines.run import Run, published_dir, raw_dir
+from schemas.contract import column_specs
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from schemas.validation import SourceError
+from warehouse.audit import INVARIANTS, Finding, audit
 from warehouse.publish import freshness, mark_stale, publish
 from warehouse.store import first_rows, row_count
 
@@ -187,6 +188,7 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
                 as_of=run.as_of,
                 policy_version=run.policy.version,
                 published_at=now,
+                without=personal_columns(),
             )
         yield dg.MaterializeResult(
             metadata={
@@ -199,6 +201,13 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
         )
 
     return release
+
+
+def personal_columns() -> dict[str, list[str]]:
+    """Columns with personal data, by published table: they stay in the private warehouse."""
+    return {
+        table: [spec.name for spec in column_specs(contract) if spec.personal] for table, contract in PUBLISHED.items()
+    }
 
 
 def current_run(context: dg.AssetExecutionContext, settings: Settings, options: RunOptions) -> Run:

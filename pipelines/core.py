@@ -46,7 +46,7 @@ from transforms.subscription_states import subscription_states
 from warehouse.batches import get_watermark, set_watermark
 from warehouse.store import conform, replace_accounts, replace_table, row_count, transaction
 
-ROWS_PER_SHARD = 1_500_000
+ROWS_PER_SHARD = 300_000
 PERIOD_GRAINS = ("month", "quarter", "year")
 ACCOUNT_FACTS = ("facts.subscription_state", "facts.account_day", "facts.mrr_ledger", "facts.account_period")
 

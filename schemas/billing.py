@@ -5,7 +5,6 @@ import polars as pl
 
 from schemas.contract import Contract, Instant, optional, required
 
-
 INTERVALS = ("day", "week", "month", "quarter", "half_year", "year")
 SUBSCRIPTION_STATUSES = ("trialing", "active", "past_due", "unpaid", "paused", "ended")
 PRICE_KINDS = ("licensed", "metered", "one_time")

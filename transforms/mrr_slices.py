@@ -244,7 +244,7 @@ def _fx_impact(ledger: pl.DataFrame, rates: pl.DataFrame, policy: Policy) -> pl.
     if moved.is_empty() or foreign.is_empty():
         return pl.DataFrame(
             schema={
-                "account_id": pl.String,
+                "account_id": ledger.schema["account_id"],
                 "currency": pl.String,
                 "period_start": pl.Date,
                 **dict.fromkeys(LEVELS, pl.Int64),

@@ -21,23 +21,26 @@ def with_members(rows: pl.DataFrame, attributes: pl.DataFrame) -> pl.DataFrame:
     `attributes`: account_id, month (first day of the month from which the row holds; the account's first row holds
     since ever), one column per dimension. Accounts without attributes are `unassigned`.
     """
-    members = attributes.sort("account_id", "month").with_columns(
-        month=pl.when(runs.starts("account_id")).then(pl.date(1, 1, 1)).otherwise("month")
+    members = (
+        attributes.sort("account_id", "month")
+        .with_columns(month=pl.when(runs.starts("account_id")).then(pl.date(1, 1, 1)).otherwise("month"))
+        .with_row_index("_member")
     )
-    return (
-        rows.with_columns(month=pl.col("period_start").dt.truncate("1mo"))
+    found = (
+        rows.select("account_id", month=pl.col("period_start").dt.truncate("1mo"))
         .with_row_index("_row")
-        .sort("month", "_row")
+        .sort("month")
         .join_asof(
-            members.sort("month", "account_id"),
+            members.select("account_id", "month", "_member").sort("month"),
             on="month",
             by="account_id",
             strategy="backward",
             check_sortedness=False,
         )
         .sort("_row")
-        .drop("_row", "month")
-        .with_columns(pl.col(*DIMENSIONS).fill_null(UNASSIGNED))
+    )
+    return pl.concat([rows, members.select(DIMENSIONS)[found["_member"]]], how="horizontal").with_columns(
+        pl.col(*DIMENSIONS).fill_null(UNASSIGNED)
     )
 
 

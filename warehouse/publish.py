@@ -77,13 +77,15 @@ def publish(
     policy_version: str,
     published_at: datetime,
     stale_sources: Mapping[str, str] | None = None,
+    without: Mapping[str, Sequence[str]] | None = None,
     keep: int = 3,
 ) -> Release:
     """Publishes tables and views of the warehouse as a new release, all of it or nothing.
 
-    `release` is a name that was never used before; `tables` are full names, views after what they read. Views are
-    published as views of the DuckDB files, without Parquet. Rows are in the order of their columns, so equal content
-    gives equal tables. Of the releases the newest `keep` stay. Call it outside a transaction.
+    `release` is a name that was never used before; `tables` are full names, views after what they read; `without` names
+    the columns of a table that stay in the private warehouse. Views are published as views of the DuckDB files, without
+    Parquet. Rows are in the order of their columns, so equal content gives equal tables. Of the releases the newest
+    `keep` stay. Call it outside a transaction.
 
     Errors: ValueError for a bad name, or a column type that Parquet readers get wrong; FileExistsError where the
     release exists. After any error or kill the former release is still the published one, and the next call clears
@@ -98,7 +100,7 @@ def publish(
     _clear_unfinished(published_dir.resolve())
     aside = files.unfinished(target)
     aside.mkdir(parents=True)
-    rows = _build(con, aside, tables)
+    rows = _build(con, aside, tables, without or {})
     facts = {"release": release, "as_of": as_of.isoformat(), "policy_version": policy_version}
     facts |= {"published_at": published_at.isoformat()}
     files.write_text(aside / "release.json", _json(facts | {"rows": rows}))
@@ -163,7 +165,9 @@ def freshness(published_dir: Path) -> Freshness:
     return Freshness(release.name, release.as_of, release.policy_version, release.published_at, stale)
 
 
-def _build(con: duckdb.DuckDBPyConnection, directory: Path, tables: Sequence[str]) -> dict[str, int]:
+def _build(
+    con: duckdb.DuckDBPyConnection, directory: Path, tables: Sequence[str], without: Mapping[str, Sequence[str]]
+) -> dict[str, int]:
     """Writes the DuckDB file and the Parquet files of a release; rows per table."""
     views = _view_statements(con)
     rows: dict[str, int] = {}
@@ -175,17 +179,19 @@ def _build(con: duckdb.DuckDBPyConnection, directory: Path, tables: Sequence[str
                 _run_inside(con, _ATTACHED, [views[name], *_comment_statements(con, name, "VIEW")])
             else:
                 _refuse_huge_integers(con, name)
-                rows[name] = _copy_table(con, name, directory)
-                _run_inside(con, _ATTACHED, _comment_statements(con, name, "TABLE"))
+                left_out = without.get(name, ())
+                rows[name] = _copy_table(con, name, directory, left_out)
+                _run_inside(con, _ATTACHED, _comment_statements(con, name, "TABLE", left_out))
         con.execute(f"CHECKPOINT {_ATTACHED}")
     return rows
 
 
-def _copy_table(con: duckdb.DuckDBPyConnection, name: str, directory: Path) -> int:
+def _copy_table(con: duckdb.DuckDBPyConnection, name: str, directory: Path, without: Sequence[str]) -> int:
     """Copies a table into the attached file, sorted, and from there to Parquet; number of rows."""
     table = names.relation(name)
     schema, short = names.split(name)
-    con.execute(f"CREATE TABLE {_ATTACHED}.{table} AS SELECT * FROM {table} ORDER BY ALL")
+    columns = names.columns([column for column, _, _ in _columns(con, name) if column not in without])
+    con.execute(f"CREATE TABLE {_ATTACHED}.{table} AS SELECT {columns} FROM {table} ORDER BY ALL")
     (directory / schema).mkdir(exist_ok=True)
     path = names.literal(str(directory / schema / f"{short}.parquet"))
     con.execute(f"COPY {_ATTACHED}.{table} TO {path} (FORMAT parquet, COMPRESSION zstd)")
@@ -223,7 +229,7 @@ def _view_statements(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return dict(con.sql(query).fetchall())
 
 
-def _comment_statements(con: duckdb.DuckDBPyConnection, name: str, kind: str) -> list[str]:
+def _comment_statements(con: duckdb.DuckDBPyConnection, name: str, kind: str, without: Sequence[str] = ()) -> list[str]:
     """The statements that give a copy of a table or view, made as a TABLE or VIEW, the comments of the original."""
     relation = names.relation(name)
     comments = con.execute(
@@ -233,7 +239,9 @@ def _comment_statements(con: duckdb.DuckDBPyConnection, name: str, kind: str) ->
         names.split(name),
     ).fetchall()
     commented = [(f"{kind} {relation}", comment) for (comment,) in comments]
-    commented += [(f"COLUMN {relation}.{names.column(c)}", comment) for c, _, comment in _columns(con, name)]
+    commented += [
+        (f"COLUMN {relation}.{names.column(c)}", comment) for c, _, comment in _columns(con, name) if c not in without
+    ]
     return [f"COMMENT ON {what} IS {names.literal(comment)}" for what, comment in commented if comment is not None]
 
 

@@ -503,6 +503,7 @@ class Simulation:
         resumed = kind == _RESUME
         self._start(back[resumed], day[resumed], _REASON["resume"])
         self.subscription[back[kind >= _SWAP]] += 1
+        self.discount_until[back[kind >= _SWAP]] = 0
         self._start(back[kind == _SWAP], day[kind == _SWAP], 0)
         won = back[kind == _WIN_BACK]
         self.seats[won] = np.maximum(1, self.seats[won] * 8 // 10)

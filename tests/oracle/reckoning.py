@@ -717,17 +717,24 @@ class Result:
         """In one currency, or (None) in the reporting currency at the rates of the period that ends on `last`."""
         return self.total(account, day, last) if currency is None else self.balance(account, currency, day).net
 
+    def _paid(self, account: str, day: date, currency: str | None) -> bool:
+        """Whether the account pays in the currency, or (None) in any, be it too little to convert to a minor unit."""
+        return self.pays(account, day) if currency is None else self.balance(account, currency, day).net > 0
+
     def retention(self, grain: Grain, currency: str | None = None) -> dict[date, dict[str, Fraction | None]]:
         """Section 4 per period: amounts in one currency, or (None) in the reporting currency at constant rates."""
         counts = {row.period_start: row for row in self.customers(grain)}
         result: dict[date, dict[str, Fraction | None]] = {}
         for start, before, last in self.periods(grain):
             pairs = []
+            retained = 0
             sums: dict[str, int] = defaultdict(int)
             for account in self.accounts:
                 opening = self._value(account, before, last, currency)
                 closing = self._value(account, last, last, currency)
                 pairs.append((opening, closing))
+                if self._paid(account, before, currency):
+                    retained += closing
                 name = self._category(account, opening, closing, (start, before, last))
                 if name is not None:
                     sums[name] += abs(closing - opening)
@@ -745,7 +752,7 @@ class Result:
                 "gross_revenue_churn_rate": ratio(lost, opened),
                 "net_revenue_churn_rate": ratio(lost - sums["expansion"], opened),
                 "gross_revenue_retention": ratio(sum(min(pair) for pair in pairs), opened),
-                "net_revenue_retention": ratio(sum(closing for opening, closing in pairs if opening > 0), opened),
+                "net_revenue_retention": ratio(retained, opened),
                 "quick_ratio": ratio(gained, lost),
                 "expansion_rate": ratio(sums["expansion"], opened),
                 "reactivation_rate": ratio(sums["reactivation"], opened),
@@ -759,11 +766,11 @@ class Result:
         pairs = [
             (self._value(account, then, last, currency), self._value(account, last, last, currency))
             for account in self.accounts
-            if self.pays(account, then)
+            if self._paid(account, then, currency)
         ]
         base = sum(old for old, _ in pairs)
         return {
-            "nrr_12m": ratio(sum(new for old, new in pairs if old > 0), base),
+            "nrr_12m": ratio(sum(new for _, new in pairs), base),
             "grr_12m": ratio(sum(min(pair) for pair in pairs), base),
         }
 

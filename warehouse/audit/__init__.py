@@ -51,13 +51,13 @@ def audit(con: duckdb.DuckDBPyConnection, tables: Sequence[str] | None = None) -
 
 
 def _has_rows(con: duckdb.DuckDBPyConnection, name: str) -> bool:
-    return store.table_exists(con, name) and bool(
-        con.sql(f"SELECT 1 FROM {names.relation(name)} LIMIT 1").fetchall()
-    )
+    return store.table_exists(con, name) and bool(con.sql(f"SELECT 1 FROM {names.relation(name)} LIMIT 1").fetchall())
 
 
 def _check(con: duckdb.DuckDBPyConnection, invariant: Invariant) -> Finding:
-    query = f"SELECT *, count(*) OVER () AS offending_rows FROM ({invariant.sql}) ORDER BY ALL LIMIT {SAMPLE_ROWS}"
-    rows: pl.DataFrame = con.sql(query).pl()
-    count = 0 if rows.is_empty() else int(rows["offending_rows"][0])
-    return Finding(invariant, count, rows.drop("offending_rows"))
+    # Counted first: without its texts the query costs half, and in most runs no row offends.
+    offending_rows = int(con.execute(f"SELECT count(*) FROM ({invariant.sql})").fetchall()[0][0])
+    if offending_rows == 0:
+        return Finding(invariant, 0, pl.DataFrame())
+    sample: pl.DataFrame = con.sql(f"SELECT * FROM ({invariant.sql}) ORDER BY ALL LIMIT {SAMPLE_ROWS}").pl()
+    return Finding(invariant, offending_rows, sample)

@@ -7,6 +7,7 @@ from warehouse.audit.invariant import (
     AS_OF,
     FIRST_PAID,
     Invariant,
+    differ,
     differences,
     members_add_up,
     rates_are_fractions,
@@ -20,6 +21,7 @@ _RATES = [kpi.column for kpi in catalogue.rates_of(_TABLE)]
 _STARTS = ("customers_joined", "start_customers", "start_arr_minor")
 _CELLS = ("customers", "returned_customers", "arr_minor", "now_arr_minor", "kept_arr_minor")
 _SUMS = (*_STARTS, *_CELLS)
+_OVER_COHORTS = same(["cohorts", *_SUMS], "a", "b")
 _ADDITIVE = [name for name, dtype in polars_schema(Cohorts).items() if dtype.is_integer() and name != "age"]
 
 INVARIANTS = (
@@ -59,7 +61,7 @@ INVARIANTS = (
         id="11_cells_without_gap",
         numbers=(11,),
         table=_TABLE,
-        description="The ages of a cohort run from 0, at its first period, to the period that holds as_of, without gap.",
+        description="The ages of a cohort run without gap from 0, at its first period, to the period of as_of.",
         advice="Materialize marts/cohorts again for the as_of of the facts.",
         sql=f"""
             SELECT {_ROW}, period_start, period_end FROM (
@@ -125,7 +127,7 @@ INVARIANTS = (
         table=_TABLE,
         description="Every rate is its numerator / denominator, and null where the denominator is 0.",
         advice="Materialize marts/cohorts again; if it stays, report the rows.",
-        sql=rates_are_fractions(_TABLE, _ROW.split(", "), _RATES),
+        sql=rates_are_fractions(_TABLE, _ROW, _RATES),
     ),
     Invariant(
         id="11_averages_from_cohorts",
@@ -139,11 +141,10 @@ INVARIANTS = (
                     {", ".join(f"sum({name}) AS {name}" for name in _SUMS)}
                 FROM {_TABLE} WHERE is_complete GROUP BY grain, dimension, member, age
             )
-            SELECT * FROM (
-                SELECT grain, dimension, member, age,
-                    {differences(same(["cohorts", *_SUMS], "a", "b"), "published", "over cohorts")} AS differences
-                FROM {_AVERAGES} AS a FULL JOIN b USING (grain, dimension, member, age)
-            ) WHERE differences <> ''""",
+            SELECT grain, dimension, member, age,
+                {differences(_OVER_COHORTS, "published", "over cohorts")} AS differences
+            FROM {_AVERAGES} AS a FULL JOIN b USING (grain, dimension, member, age)
+            WHERE {differ(_OVER_COHORTS)}""",
     ),
     Invariant(
         id="11_average_rates_are_fractions",
@@ -151,6 +152,6 @@ INVARIANTS = (
         table=_AVERAGES,
         description="Every rate is its numerator / denominator, and null where the denominator is 0.",
         advice="Materialize marts/cohort_averages again; if it stays, report the rows.",
-        sql=rates_are_fractions(_AVERAGES, ["grain", "dimension", "member", "age"], _RATES),
+        sql=rates_are_fractions(_AVERAGES, "grain, dimension, member, age", _RATES),
     ),
 )

@@ -5,11 +5,14 @@ from warehouse.audit.invariant import (
     FIRST_PAID,
     LEVELS,
     PARTS,
+    STATE_LEVELS,
     Invariant,
+    break_any,
     broken,
+    differ,
     differences,
+    item_moves,
     same,
-    sides,
     state_days,
 )
 
@@ -24,10 +27,22 @@ _SIGNED_AMOUNT = """CASE
     WHEN category IN ('new', 'expansion', 'reactivation') THEN amount_arr_minor
     WHEN category IN ('contraction', 'churn') THEN -amount_arr_minor
     ELSE 0 END"""
-_STATE_LEVELS = {
-    "arr": "arr_net_minor",
-    **{level: f"{level}_minor" for level in LEVELS[1:]},
-}
+_STATES_IN_ORDER = [
+    ("committed", "arr_committed_minor BETWEEN 0 AND arr_net_minor"),
+    ("net", "arr_net_minor BETWEEN 0 AND arr_list_minor"),
+    ("past due", "arr_past_due_minor BETWEEN 0 AND arr_net_minor"),
+    ("renewal grace", "arr_renewal_grace_minor BETWEEN 0 AND arr_net_minor"),
+    ("currency", "arr_list_minor = 0 OR currency IS NOT NULL"),
+]
+_LEDGER_IN_ORDER = [
+    ("committed", "closing_arr_committed_minor BETWEEN 0 AND closing_arr_minor"),
+    ("net", "closing_arr_minor <= closing_arr_list_minor"),
+    ("past due", "closing_arr_past_due_minor BETWEEN 0 AND closing_arr_minor"),
+    ("renewal grace", "closing_arr_renewal_grace_minor BETWEEN 0 AND closing_arr_minor"),
+]
+_LEDGER_JOINS = [(level, f"opening_{level}_minor", f"before_{level}") for level in LEVELS]
+_LEDGER_CHANGES = [(level, f"coalesce(a.{level}, 0)", f"coalesce(b.{level}, 0)") for level in LEVELS]
+_PERIOD_OF_DAYS = same(["opening_arr_minor", "closing_arr_minor", *(f"{part}_part_minor" for part in PARTS)], "a", "b")
 
 _ONE_CATEGORY = """CASE
     WHEN closing_arr_minor = opening_arr_minor THEN category = 'none'
@@ -59,23 +74,12 @@ INVARIANTS = (
         id="10_state_values_in_order",
         numbers=(10,),
         table=_STATES,
-        description="Of every state, 0 <= committed <= net <= list, and past due and awaiting renewal are parts of net.",
+        description="In every state 0 <= committed <= net <= list; past due and awaiting renewal are parts of net.",
         advice="Look at the discounts and the pending changes of the item on the state's days.",
         sql=f"""
-            SELECT * FROM (
-                SELECT account_id, item_id, valid_from, {", ".join(_STATE_LEVELS.values())}, {
-            broken(
-                [
-                    ("committed", "arr_committed_minor BETWEEN 0 AND arr_net_minor"),
-                    ("net", "arr_net_minor BETWEEN 0 AND arr_list_minor"),
-                    ("past due", "arr_past_due_minor BETWEEN 0 AND arr_net_minor"),
-                    ("renewal grace", "arr_renewal_grace_minor BETWEEN 0 AND arr_net_minor"),
-                    ("currency", "arr_list_minor = 0 OR currency IS NOT NULL"),
-                ]
-            )
-        } AS broken
-                FROM {_STATES}
-            ) WHERE broken <> ''""",
+            SELECT account_id, item_id, valid_from, {", ".join(STATE_LEVELS.values())},
+                {broken(_STATES_IN_ORDER)} AS broken
+            FROM {_STATES} WHERE {break_any(_STATES_IN_ORDER)}""",
     ),
     Invariant(
         id="19_states_known_by_as_of",
@@ -142,22 +146,16 @@ INVARIANTS = (
         id="2_ledger_joins_up",
         numbers=(2,),
         table=_LEDGER,
-        description="Every measure opens a day as it closed the account's day before in that currency, at first with 0.",
+        description="Every measure opens a day as it closed the account's day before in the currency, first with 0.",
         advice="A row of the account is missing or doubled: run the job with --full.",
         sql=f"""
-            SELECT * FROM (
-                SELECT account_id, currency, day, {
-            differences(
-                [
-                    (f"opening_{level}_minor", f"opening_{level}_minor", f"lag(closing_{level}_minor, 1, 0) OVER run")
-                    for level in LEVELS
-                ],
-                "",
-                "before",
-            )
-        } AS differences
+            WITH a AS (
+                SELECT *,
+                    {", ".join(f"lag(closing_{level}_minor, 1, 0) OVER run AS before_{level}" for level in LEVELS)}
                 FROM {_LEDGER} WINDOW run AS (PARTITION BY account_id, currency ORDER BY day)
-            ) WHERE differences <> ''""",
+            )
+            SELECT account_id, currency, day, {differences(_LEDGER_JOINS, "at opening", "before")} AS differences
+            FROM a WHERE {differ(_LEDGER_JOINS)}""",
     ),
     Invariant(
         id="3_ledger_from_subscriptions",
@@ -167,32 +165,19 @@ INVARIANTS = (
         advice="Compare the account's rows in facts.subscription_state on the day; run the job with --full.",
         sql=f"""
             WITH item_moves AS (
-                SELECT account_id, currency, valid_from AS day, {
-            ", ".join(f"{column} AS {level}" for level, column in _STATE_LEVELS.items())
-        }
-                FROM {_STATES}
-                UNION ALL
-                SELECT account_id, currency, valid_to, {", ".join(f"-{column}" for column in _STATE_LEVELS.values())}
-                FROM {_STATES} WHERE valid_to <= {AS_OF}
+                {item_moves()}
             ), a AS (
-                SELECT account_id, currency, day, {
-            ", ".join(f"closing_{level}_minor - opening_{level}_minor AS {level}" for level in LEVELS)
-        }
+                SELECT account_id, currency, day,
+                    {", ".join(f"closing_{level}_minor - opening_{level}_minor AS {level}" for level in LEVELS)}
                 FROM {_LEDGER}
             ), b AS (
                 SELECT account_id, currency, day, {", ".join(f"sum({level}) AS {level}" for level in LEVELS)}
                 FROM item_moves WHERE currency IS NOT NULL GROUP BY account_id, currency, day
             )
-            SELECT * FROM (
-                SELECT account_id, currency, day, {
-            differences(
-                [(level, f"coalesce(a.{level}, 0)", f"coalesce(b.{level}, 0)") for level in LEVELS],
-                "in the ledger",
-                "in the subscriptions",
-            )
-        } AS differences
-                FROM a FULL JOIN b USING (account_id, currency, day)
-            ) WHERE differences <> ''""",
+            SELECT account_id, currency, day,
+                {differences(_LEDGER_CHANGES, "in the ledger", "in the subscriptions")} AS differences
+            FROM a FULL JOIN b USING (account_id, currency, day)
+            WHERE {differ(_LEDGER_CHANGES)}""",
     ),
     Invariant(
         id="4_ledger_sums_to_balance",
@@ -226,11 +211,9 @@ INVARIANTS = (
         description="At the end of every day 0 <= committed <= net <= list, and past due and grace are parts of net.",
         advice="Look at the states of the account's items on the day in facts.subscription_state.",
         sql=f"""
-            SELECT account_id, currency, day, {", ".join(sides("closing"))} FROM {_LEDGER}
-            WHERE (closing_arr_committed_minor BETWEEN 0 AND closing_arr_minor) IS NOT TRUE
-                OR (closing_arr_minor <= closing_arr_list_minor) IS NOT TRUE
-                OR (closing_arr_past_due_minor BETWEEN 0 AND closing_arr_minor) IS NOT TRUE
-                OR (closing_arr_renewal_grace_minor BETWEEN 0 AND closing_arr_minor) IS NOT TRUE""",
+            SELECT account_id, currency, day, {", ".join(f"closing_{level}_minor" for level in LEVELS)},
+                {broken(_LEDGER_IN_ORDER)} AS broken
+            FROM {_LEDGER} WHERE {break_any(_LEDGER_IN_ORDER)}""",
     ),
     Invariant(
         id="12_ledger_parts_sum",
@@ -247,7 +230,7 @@ INVARIANTS = (
         numbers=(19,),
         table=_LEDGER,
         description="No movement lies before the account's first paid day or after as_of.",
-        advice="Compare with the first day of the account above 0 in facts.subscription_state; run the job with --full.",
+        advice="Compare with the first day above 0 in facts.subscription_state; run the job with --full.",
         sql=f"""
             SELECT account_id, currency, day, category, first_paid_date, first_paid
             FROM {_LEDGER} LEFT JOIN {FIRST_PAID} USING (account_id)
@@ -269,7 +252,7 @@ INVARIANTS = (
         id="2_account_periods_join_up",
         numbers=(2,),
         table=_PERIODS,
-        description="A period opens with what the account's period before closed with in that currency, at first with 0.",
+        description="A period opens as the account's period before closed in the currency, the first with 0.",
         advice="A period of the account is missing or doubled: run the job with --full.",
         sql=f"""
             SELECT * FROM (
@@ -304,7 +287,8 @@ INVARIANTS = (
         description="Seats, price, discount and products added and removed add up to the change of the period.",
         advice="Add up the parts of the account's days in facts.mrr_ledger; run the job with --full.",
         sql=f"""
-            SELECT grain, account_id, currency, period_start, opening_arr_minor, closing_arr_minor, {_PARTS_SUM} AS parts
+            SELECT grain, account_id, currency, period_start, opening_arr_minor, closing_arr_minor,
+                {_PARTS_SUM} AS parts
             FROM {_PERIODS} WHERE {_PARTS_SUM} <> closing_arr_minor - opening_arr_minor""",
     ),
     Invariant(
@@ -323,23 +307,17 @@ INVARIANTS = (
                 GROUP BY ALL
                 HAVING arg_min(opening_arr_minor, day) <> arg_max(closing_arr_minor, day)
             )
-            SELECT * FROM (
-                SELECT grain, account_id, currency, period_start, {
-            differences(
-                same(["opening_arr_minor", "closing_arr_minor", *(f"{part}_part_minor" for part in PARTS)], "a", "b"),
-                "in the period",
-                "over its days",
-            )
-        } AS differences
-                FROM {_PERIODS} AS a FULL JOIN b USING (grain, account_id, currency, period_start)
-            ) WHERE differences <> ''""",
+            SELECT grain, account_id, currency, period_start,
+                {differences(_PERIOD_OF_DAYS, "in the period", "over its days")} AS differences
+            FROM {_PERIODS} AS a FULL JOIN b USING (grain, account_id, currency, period_start)
+            WHERE {differ(_PERIOD_OF_DAYS)}""",
     ),
     Invariant(
         id="19_account_period_dates",
         numbers=(19,),
         table=_PERIODS,
         description="No net movement lies in a period before that of the account's first paid day, or after as_of.",
-        advice="Compare with the first day of the account above 0 in facts.subscription_state; run the job with --full.",
+        advice="Compare with the first day above 0 in facts.subscription_state; run the job with --full.",
         sql=f"""
             SELECT grain, account_id, currency, period_start, first_paid
             FROM {_PERIODS} LEFT JOIN {FIRST_PAID} USING (account_id)
@@ -360,6 +338,7 @@ INVARIANTS = (
                 OR segment IS NULL OR plan IS NULL OR country IS NULL OR industry IS NULL OR channel IS NULL
                 OR owner IS NULL OR tenure IS NULL
             UNION ALL
-            SELECT DISTINCT account_id, CAST(NULL AS DATE), 0 FROM {_DAYS} ANTI JOIN {_ATTRIBUTES} USING (account_id)""",
+            SELECT DISTINCT account_id, CAST(NULL AS DATE), 0
+            FROM {_DAYS} ANTI JOIN {_ATTRIBUTES} USING (account_id)""",
     ),
 )

@@ -8,6 +8,8 @@ from warehouse import names
 
 LEVELS = ("arr", "arr_list", "arr_committed", "arr_past_due", "arr_renewal_grace")
 """The measures of definitions section 2; in the warehouse each is `<level>_minor`, with a side before it."""
+STATE_LEVELS = {"arr": "arr_net_minor", **{level: f"{level}_minor" for level in LEVELS[1:]}}
+"""The same measures in facts.subscription_state."""
 CATEGORIES = ("new", "expansion", "contraction", "churn", "reactivation")
 PARTS = ("seat", "price", "discount", "product_added", "product_removed")
 
@@ -31,6 +33,12 @@ MINOR_UNITS = (
     + " END"
 )
 """Minor units in one major unit of the row's currency."""
+
+
+Pair = tuple[str, str, str]
+"""Two expressions that must be equal, after the name of what they are."""
+Rule = tuple[str, str]
+"""A condition that must be true (null breaks it), after its name."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +98,29 @@ def state_days() -> str:
         )"""
 
 
-def sides(side: str) -> list[str]:
-    """The columns of all measures on a side: `opening` or `closing`."""
-    return [f"{side}_{level}_minor" for level in LEVELS]
+def item_moves() -> str:
+    """What every subscription item begins and ends to be worth, by day: account_id, currency, day, and the measures."""
+    return f"""
+        SELECT account_id, currency, valid_from AS day,
+            {", ".join(f"{column} AS {level}" for level, column in STATE_LEVELS.items())}
+        FROM facts.subscription_state
+        UNION ALL
+        SELECT account_id, currency, valid_to, {", ".join(f"-{column}" for column in STATE_LEVELS.values())}
+        FROM facts.subscription_state WHERE valid_to <= {AS_OF}"""
 
 
-def differences(pairs: Sequence[tuple[str, str, str]], one: str, other: str) -> str:
-    """A text that lists where two expressions differ: (name, expression, expression); empty where all are equal.
+def same(columns: Sequence[str], one: str, other: str) -> list[Pair]:
+    """The same columns of two aliases, to compare."""
+    return [(name, f"{one}.{name}", f"{other}.{name}") for name in columns]
 
-    `one` and `other` say what the two are.
-    """
+
+def differ(pairs: Sequence[Pair]) -> str:
+    """Condition: the two expressions of any pair differ. Nulls are equal."""
+    return " OR ".join(f"{left} IS DISTINCT FROM {right}" for _, left, right in pairs)
+
+
+def differences(pairs: Sequence[Pair], one: str, other: str) -> str:
+    """A text that lists the pairs that differ; `one` and `other` say what the two sides are."""
     cases = ", ".join(
         f"CASE WHEN {left} IS DISTINCT FROM {right} THEN "
         f"'{name} ' || coalesce(CAST({left} AS VARCHAR), 'null') || ' {one}, ' || "
@@ -109,8 +130,13 @@ def differences(pairs: Sequence[tuple[str, str, str]], one: str, other: str) -> 
     return f"concat_ws('; ', {cases})"
 
 
-def broken(rules: Sequence[tuple[str, str]]) -> str:
-    """A text that lists which rules a row breaks: (name, condition that must be true); a null condition is broken."""
+def break_any(rules: Sequence[Rule]) -> str:
+    """Condition: the row breaks any of the rules."""
+    return f"({' AND '.join(f'({condition})' for _, condition in rules)}) IS NOT TRUE"
+
+
+def broken(rules: Sequence[Rule]) -> str:
+    """A text that lists the rules that a row breaks."""
     cases = ", ".join(f"CASE WHEN ({condition}) IS NOT TRUE THEN '{name}' END" for name, condition in rules)
     return f"concat_ws('; ', {cases})"
 
@@ -119,33 +145,25 @@ def members_add_up(table: str, keys: Sequence[str], measures: Sequence[str]) -> 
     """Slices where the sum over the members of a dimension is not the total (dimension `all`)."""
     key, pairs = ", ".join(keys), [(name, f"coalesce(s.{name}, 0)", f"coalesce(t.{name}, 0)") for name in measures]
     return f"""
-        WITH totals AS (
-            SELECT t.*, d.of_dimension FROM {table} AS t
-            JOIN (SELECT DISTINCT grain, dimension AS of_dimension FROM {table} WHERE dimension <> 'all') AS d
-                ON t.grain = d.grain
-            WHERE t.dimension = 'all'
-        ), sums AS (
+        WITH t AS (
+            SELECT * FROM {table}
+            JOIN (SELECT DISTINCT grain, dimension AS of_dimension FROM {table} WHERE dimension <> 'all') USING (grain)
+            WHERE dimension = 'all'
+        ), s AS (
             SELECT {key}, dimension AS of_dimension, {", ".join(f"sum({name}) AS {name}" for name in measures)}
             FROM {table} WHERE dimension <> 'all' GROUP BY {key}, dimension
         )
-        SELECT * FROM (
-            SELECT {key}, of_dimension, {differences(pairs, "over members", "in total")} AS differences
-            FROM sums AS s FULL JOIN totals AS t USING ({key}, of_dimension)
-        ) WHERE differences <> ''"""
+        SELECT {key}, of_dimension, {differences(pairs, "over members", "in total")} AS differences
+        FROM s FULL JOIN t USING ({key}, of_dimension)
+        WHERE {differ(pairs)}"""
 
 
-def rates_are_fractions(table: str, keys: Sequence[str], rates: Sequence[str]) -> str:
+def rates_are_fractions(table: str, keys: str, rates: Sequence[str]) -> str:
     """Rows where a rate is not its numerator / denominator, or not null over a denominator of 0."""
     pairs = [
         (name, name, f"CASE WHEN {name}_denominator <> 0 THEN {name}_numerator / {name}_denominator END")
         for name in rates
     ]
     return f"""
-        SELECT * FROM (
-            SELECT {", ".join(keys)}, {differences(pairs, "published", "as a fraction")} AS differences FROM {table}
-        ) WHERE differences <> ''"""
-
-
-def same(columns: Sequence[str], one: str, other: str) -> list[tuple[str, str, str]]:
-    """The same columns of two aliases, for `differences`."""
-    return [(name, f"{one}.{name}", f"{other}.{name}") for name in columns]
+        SELECT {keys}, {differences(pairs, "published", "as a fraction")} AS differences FROM {table}
+        WHERE {differ(pairs)}"""

@@ -9,11 +9,13 @@ from warehouse.audit.invariant import (
     MINOR_UNITS,
     PARTS,
     Invariant,
+    break_any,
     broken,
+    differ,
     differences,
+    item_moves,
     members_add_up,
     same,
-    sides,
 )
 
 _TABLE = "marts.mrr_movements"
@@ -22,20 +24,26 @@ _ROW = "grain, series, basis, currency, dimension, member, period_start"
 _PAYING = "paying_customers"
 _ADDITIVE = [name for name in polars_schema(MrrMovements) if name.endswith(("_minor", _PAYING))]
 _AMOUNTS = [f"{category}_arr_minor" for category in CATEGORIES]
+_NEVER_NEGATIVE = [*_AMOUNTS, *(f"{side}_{level}_minor" for side in ("opening", "closing") for level in LEVELS)]
 _FLOW = (
     "new_arr_minor + reactivation_arr_minor + expansion_arr_minor - contraction_arr_minor - churn_arr_minor"
     " + fx_impact_arr_minor"
 )
-_BALANCES = [f"{level}_minor" for level in LEVELS] + [_PAYING]
+_BALANCES = [*(f"{level}_minor" for level in LEVELS), _PAYING]
 """What a slice has at both ends of a period: `opening_` and `closing_` stand before each."""
 _GRAINS = "(SELECT unnest(['day', 'week', 'month', 'quarter', 'year']) AS grain)"
 
 _NET_AND_GROSS = same([f"{side}_{name}" for side in ("opening", "closing") for name in _BALANCES], "a", "b")
-_JOINS = [(name, f"opening_{name}", f"lag(closing_{name}) OVER run") for name in _BALANCES]
+_JOINS = [(name, f"opening_{name}", f"before_{name}") for name in _BALANCES]
 _CLOSINGS = [(name, f"m.closing_{name}", f"coalesce(b.{name}, 0)") for name in _BALANCES]
-_STATE_LEVELS = {"arr": "arr_net_minor", **{level: f"{level}_minor" for level in LEVELS[1:]}}
+_FROM_FACTS = [(name, f"a.{name}", f"coalesce(b.{name}, 0)") for name in _AMOUNTS]
+_EVERY_PAIR = same(_ADDITIVE, "a", "b")
+_BY_CATEGORY = ", ".join(
+    f"sum(amount_arr_minor) FILTER (WHERE category = '{category}') AS {category}_arr_minor" for category in CATEGORIES
+)
 _SUM_OF_PARTS = {
-    f"{side}_arr_minor": " + ".join(f"{side}_{part}_arr_minor" for part in PARTS) for side in ("expansion", "contraction")
+    f"{side}_arr_minor": " + ".join(f"{side}_{part}_arr_minor" for part in PARTS)
+    for side in ("expansion", "contraction")
 }
 _MAJOR_UNITS = {f"{name}_mrr": f"{name}_arr_minor" for name in ("opening", *CATEGORIES, "fx_impact", "closing")}
 _IN_ORDER = [
@@ -49,17 +57,17 @@ _IN_ORDER = [
     )
 ]
 _IN_MAJOR_UNITS = [
-    ("closing_arr", f"round(closing_arr * {MINOR_UNITS}) = closing_arr_minor"),
-    *((name, f"round({name} * 12 * {MINOR_UNITS}) = {minor}") for name, minor in _MAJOR_UNITS.items()),
+    ("closing_arr", "round(closing_arr * minor_units) = closing_arr_minor"),
+    *((name, f"round({name} * 12 * minor_units) = {minor}") for name, minor in _MAJOR_UNITS.items()),
 ]
-_ANYTHING = " + ".join(f"abs({name})" for name in _ADDITIVE)
+_ANYTHING = " OR ".join(f"{name} <> 0" for name in ("opening_arr_list_minor", "closing_arr_list_minor", *_AMOUNTS))
 
 INVARIANTS = (
     Invariant(
         id="1_movements_roll_forward",
         numbers=(1,),
         table=_TABLE,
-        description="In every row opening + new + reactivation + expansion - contraction - churn + fx impact is closing.",
+        description="Opening + new + reactivation + expansion - contraction - churn + fx impact is closing,.",
         advice="Do not publish: the waterfall would not close. Report the rows.",
         sql=f"""
             SELECT {_ROW}, opening_arr_minor, {_FLOW} AS movements, closing_arr_minor
@@ -72,32 +80,36 @@ INVARIANTS = (
         description="The net and the gross series of a slice open and close on the same balances.",
         advice="Compare the rows of both series; materialize marts/mrr_movements again.",
         sql=f"""
-            WITH a AS (SELECT * FROM {_TABLE} WHERE series = 'net'), b AS (SELECT * FROM {_TABLE} WHERE series = 'gross')
-            SELECT * FROM (
-                SELECT grain, basis, currency, dimension, member, period_start,
-                    {differences(_NET_AND_GROSS, "net", "gross")} AS differences
-                FROM a FULL JOIN b USING (grain, basis, currency, dimension, member, period_start)
-            ) WHERE differences <> ''""",
+            WITH a AS (
+                SELECT * FROM {_TABLE} WHERE series = 'net'
+            ), b AS (
+                SELECT * FROM {_TABLE} WHERE series = 'gross'
+            )
+            SELECT grain, basis, currency, dimension, member, period_start,
+                {differences(_NET_AND_GROSS, "net", "gross")} AS differences
+            FROM a FULL JOIN b USING (grain, basis, currency, dimension, member, period_start)
+            WHERE {differ(_NET_AND_GROSS)}""",
     ),
     Invariant(
         id="2_periods_join_up",
         numbers=(2,),
         table=_TABLE,
-        description="No period is missing and every one opens as the one before closed: in total, and for the days of a "
-        "month also by segment (a new month counts accounts under the members of its start).",
+        description="No period is missing and every one opens as the one before closed: in total, and for the days "
+        "of a month also by segment (a new month counts accounts under the members of its start).",
         advice="A period is missing, doubled or out of step: materialize marts/mrr_movements again.",
         sql=f"""
-            SELECT * FROM (
-                SELECT {_ROW}, lag(period_end) OVER run AS previous_end, CASE
-                    WHEN lag(period_end) OVER run IS NOT NULL THEN {differences(_JOINS, "at opening", "before")}
-                    END AS differences
+            WITH a AS (
+                SELECT *, lag(period_end) OVER run AS previous_end,
+                    {", ".join(f"lag(closing_{name}) OVER run AS before_{name}" for name in _BALANCES)}
                 FROM {_TABLE} WHERE dimension = 'all' OR grain = 'day'
                 WINDOW run AS (
                     PARTITION BY grain, series, basis, currency, dimension, member,
                         CASE WHEN dimension <> 'all' THEN date_trunc('month', period_start) END
                     ORDER BY period_start
                 )
-            ) WHERE previous_end <> period_start OR differences <> ''""",
+            )
+            SELECT {_ROW}, previous_end, {differences(_JOINS, "at opening", "before")} AS differences
+            FROM a WHERE previous_end IS NOT NULL AND (previous_end <> period_start OR {differ(_JOINS)})""",
     ),
     Invariant(
         id="3_closing_from_subscriptions",
@@ -108,14 +120,9 @@ INVARIANTS = (
         advice="Compare with facts.subscription_state at the period's end; run the job with --full.",
         sql=f"""
             WITH item_moves AS (
-                SELECT account_id, currency, valid_from AS day,
-                    {", ".join(f"{column} AS {level}_minor" for level, column in _STATE_LEVELS.items())}
-                FROM facts.subscription_state
-                UNION ALL
-                SELECT account_id, currency, valid_to, {", ".join(f"-{column}" for column in _STATE_LEVELS.values())}
-                FROM facts.subscription_state WHERE valid_to <= {AS_OF}
+                {item_moves()}
             ), account_moves AS (
-                SELECT account_id, currency, day, {", ".join(f"sum({level}_minor) AS {level}_minor" for level in LEVELS)}
+                SELECT account_id, currency, day, {", ".join(f"sum({level}) AS {level}_minor" for level in LEVELS)}
                 FROM item_moves WHERE currency IS NOT NULL GROUP BY account_id, currency, day
             ), account_balances AS (
                 SELECT *, sum(arr_minor) OVER until_day AS balance
@@ -132,11 +139,10 @@ INVARIANTS = (
             ), m AS (
                 SELECT * FROM {_TABLE} WHERE basis = 'native' AND dimension = 'all'
             )
-            SELECT * FROM (
-                SELECT m.grain, m.series, m.currency, m.period_start,
-                    {differences(_CLOSINGS, "published", "from subscriptions")} AS differences
-                FROM m ASOF LEFT JOIN balances AS b ON m.currency = b.currency AND m.period_end > b.day
-            ) WHERE differences <> ''""",
+            SELECT m.grain, m.series, m.currency, m.period_start,
+                {differences(_CLOSINGS, "published", "from subscriptions")} AS differences
+            FROM m ASOF LEFT JOIN balances AS b ON m.currency = b.currency AND m.period_end > b.day
+            WHERE {differ(_CLOSINGS)}""",
     ),
     Invariant(
         id="3_current_period_published",
@@ -159,21 +165,20 @@ INVARIANTS = (
         description="Where a slice holds the reporting currency alone, its reporting row is its native row.",
         advice="The conversion touches what needs none: report the rows.",
         sql=f"""
-            WITH reporting AS (SELECT * FROM {_TABLE} WHERE basis = 'reporting'
+            WITH reporting AS (
+                SELECT * FROM {_TABLE} WHERE basis = 'reporting'
             ), foreign_slices AS (
                 SELECT grain, series, dimension, member, period_start FROM {_TABLE}
-                WHERE basis = 'native' AND currency <> (SELECT min(currency) FROM reporting)
-                    AND {_ANYTHING} <> 0
+                WHERE basis = 'native' AND currency <> (SELECT min(currency) FROM reporting) AND ({_ANYTHING})
+            ), a AS (
+                SELECT * FROM reporting ANTI JOIN foreign_slices USING (grain, series, dimension, member, period_start)
+            ), b AS (
+                SELECT * FROM {_TABLE} WHERE basis = 'native'
             )
-            SELECT * FROM (
-                SELECT a.grain, a.series, a.dimension, a.member, a.period_start,
-                    {differences(same(_ADDITIVE, "a", "b"), "reporting", "native")} AS differences
-                FROM reporting AS a JOIN (SELECT * FROM {_TABLE} WHERE basis = 'native') AS b
-                    USING (grain, series, currency, dimension, member, period_start)
-                ANTI JOIN foreign_slices AS f
-                    ON a.grain = f.grain AND a.series = f.series AND a.dimension = f.dimension
-                    AND a.member = f.member AND a.period_start = f.period_start
-            ) WHERE differences <> ''""",
+            SELECT grain, series, dimension, member, period_start,
+                {differences(_EVERY_PAIR, "reporting", "native")} AS differences
+            FROM a JOIN b USING (grain, series, currency, dimension, member, period_start)
+            WHERE {differ(_EVERY_PAIR)}""",
     ),
     Invariant(
         id="4_movements_sum_to_closing",
@@ -200,14 +205,11 @@ INVARIANTS = (
         id="6_movement_amounts",
         numbers=(6,),
         table=_TABLE,
-        description="One row per slice and period; no movement and no balance is negative.",
+        description="No movement and no balance is negative.",
         advice="Materialize marts/mrr_movements again; if it stays, report the rows.",
         sql=f"""
-            SELECT * FROM (
-                SELECT {_ROW}, least({", ".join([*_AMOUNTS, *sides("opening"), *sides("closing")])}) AS least_amount,
-                    row_number() OVER (PARTITION BY {_ROW}) AS row_of_slice
-                FROM {_TABLE}
-            ) WHERE (least_amount >= 0) IS NOT TRUE OR row_of_slice > 1""",
+            SELECT {_ROW}, {", ".join(_NEVER_NEGATIVE)}
+            FROM {_TABLE} WHERE {break_any([(name, f"{name} >= 0") for name in _NEVER_NEGATIVE])}""",
     ),
     Invariant(
         id="6_movements_from_facts",
@@ -218,33 +220,24 @@ INVARIANTS = (
         advice="Compare with facts.mrr_ledger (gross) or facts.account_period (net) of the period.",
         sql=f"""
             WITH amounts AS (
-                SELECT 'gross' AS series, grain, currency, CAST(date_trunc(grain, day) AS DATE) AS period_start, category,
-                    amount_arr_minor
+                SELECT 'gross' AS series, grain, currency, CAST(date_trunc(grain, day) AS DATE) AS period_start,
+                    category, amount_arr_minor
                 FROM facts.mrr_ledger CROSS JOIN {_GRAINS}
                 UNION ALL
                 SELECT 'net', 'day', currency, day, category, amount_arr_minor FROM facts.mrr_ledger
                 UNION ALL
                 SELECT 'net', grain, currency, period_start, category, amount_arr_minor FROM facts.account_period
             ), b AS (
-                SELECT series, grain, currency, period_start, {
-            ", ".join(
-                f"coalesce(sum(amount_arr_minor) FILTER (WHERE category = '{category}'), 0) AS {category}_arr_minor"
-                for category in CATEGORIES
-            )
-        }
+                SELECT series, grain, currency, period_start, {_BY_CATEGORY}
                 FROM amounts GROUP BY series, grain, currency, period_start
             ), a AS (
                 SELECT * FROM {_TABLE}
                 WHERE basis = 'native' AND dimension = 'all' AND NOT (series = 'net' AND grain = 'week')
             )
-            SELECT * FROM (
-                SELECT series, grain, currency, period_start, {
-            differences(
-                [(name, f"a.{name}", f"coalesce(b.{name}, 0)") for name in _AMOUNTS], "published", "in the facts"
-            )
-        } AS differences
-                FROM a FULL JOIN b USING (series, grain, currency, period_start)
-            ) WHERE differences <> ''""",
+            SELECT series, grain, currency, period_start,
+                {differences(_FROM_FACTS, "published", "in the facts")} AS differences
+            FROM a FULL JOIN b USING (series, grain, currency, period_start)
+            WHERE {differ(_FROM_FACTS)}""",
     ),
     Invariant(
         id="8_churn_adds_up",
@@ -269,13 +262,13 @@ INVARIANTS = (
         id="10_movement_balances_in_order",
         numbers=(10,),
         table=_TABLE,
-        description="At both ends 0 <= committed <= net <= list; past due and grace are parts of net; MRR in major units "
-        "times 12 is ARR.",
+        description="At both ends 0 <= committed <= net <= list; past due and grace are parts of net; MRR in major "
+        "units times 12 is ARR.",
         advice="Look at the accounts' rows in facts.mrr_ledger; report the rows if these are in order.",
         sql=f"""
-            SELECT * FROM (
-                SELECT {_ROW}, {broken([*_IN_ORDER, *_IN_MAJOR_UNITS])} AS broken FROM {_TABLE}
-            ) WHERE broken <> ''""",
+            SELECT {_ROW}, {broken([*_IN_ORDER, *_IN_MAJOR_UNITS])} AS broken
+            FROM (SELECT *, {MINOR_UNITS} AS minor_units FROM {_TABLE})
+            WHERE {break_any([*_IN_ORDER, *_IN_MAJOR_UNITS])}""",
     ),
     Invariant(
         id="12_movement_parts_sum",

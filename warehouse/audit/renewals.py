@@ -2,7 +2,7 @@
 
 from schemas.contract import polars_schema
 from schemas.marts_renewals import Renewals
-from warehouse.audit.invariant import AS_OF, Invariant, differences, members_add_up, rates_are_fractions
+from warehouse.audit.invariant import AS_OF, Invariant, differ, differences, members_add_up, rates_are_fractions
 
 _TERMS = "facts.contract_term"
 _TABLE = "marts.renewals"
@@ -27,16 +27,18 @@ _OF_TERMS = {
     "renewed_arr_minor": "sum(renewed_arr_minor)",
     "kept_arr_minor": "sum(least(arr_minor, renewed_arr_minor)) FILTER (WHERE outcome = 'renewed')",
 }
+_FROM_TERMS = [(name, f"coalesce(a.{name}, 0)", f"coalesce(b.{name}, 0)") for name in _OF_TERMS]
 
 INVARIANTS = (
     Invariant(
         id="13_term_outcomes",
         numbers=(13,),
         table=_TERMS,
-        description="A term that is due is renewed, lost or open; decided unless open; with a new value if renewed only.",
+        description="A due term is renewed, lost or open; decided unless open; with a new value only if renewed.",
         advice="Look at the term in staging.contracts and at section 8 of the definitions.",
         sql=f"""
-            SELECT term_id, account_id, term_end, is_due, is_cancelled_before_due, outcome, decided_on, renewed_arr_minor
+            SELECT term_id, account_id, term_end, is_due, is_cancelled_before_due, outcome, decided_on,
+                renewed_arr_minor
             FROM (SELECT *, count(*) OVER (PARTITION BY term_id) AS rows FROM {_TERMS})
             WHERE rows > 1
                 OR is_due <> (outcome IS NOT NULL)
@@ -77,7 +79,7 @@ INVARIANTS = (
         id="13_gross_up_to_net",
         numbers=(13,),
         table=_TABLE,
-        description="The gross renewal rate is at most 1 and at most the net one; renewed accounts are at most the decided.",
+        description="The gross renewal rate is at most 1 and at most the net one; the renewed are among the decided.",
         advice="Compare old and renewed value of the terms in facts.contract_term.",
         sql=f"""
             SELECT {_ROW}, renewal_rate_numerator, renewal_rate_denominator, renewal_rate_gross_numerator,
@@ -96,7 +98,7 @@ INVARIANTS = (
         table=_TABLE,
         description="Every rate is its numerator / denominator, and null where nothing was decided.",
         advice="Materialize marts/renewals again; if it stays, report the rows.",
-        sql=rates_are_fractions(_TABLE, _ROW.split(", "), _RATES),
+        sql=rates_are_fractions(_TABLE, _ROW, _RATES),
     ),
     Invariant(
         id="13_renewals_from_terms",
@@ -114,16 +116,9 @@ INVARIANTS = (
             ), a AS (
                 SELECT * FROM {_TABLE} WHERE basis = 'native' AND dimension = 'all'
             )
-            SELECT * FROM (
-                SELECT grain, currency, period_start, {
-            differences(
-                [(name, f"coalesce(a.{name}, 0)", f"coalesce(b.{name}, 0)") for name in _OF_TERMS],
-                "published",
-                "in the terms",
-            )
-        } AS differences
-                FROM a FULL JOIN b USING (grain, currency, period_start)
-            ) WHERE differences <> ''""",
+            SELECT grain, currency, period_start, {differences(_FROM_TERMS, "published", "in the terms")} AS differences
+            FROM a FULL JOIN b USING (grain, currency, period_start)
+            WHERE {differ(_FROM_TERMS)}""",
     ),
     Invariant(
         id="5_renewal_members_add_up",

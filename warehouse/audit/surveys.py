@@ -1,6 +1,15 @@
 """Invariants of facts.survey_answer, marts.survey_scores and marts.survey_response_rates."""
 
-from warehouse.audit.invariant import AS_OF, Invariant, broken, differences, members_add_up, rates_are_fractions
+from warehouse.audit.invariant import (
+    AS_OF,
+    Invariant,
+    break_any,
+    broken,
+    differ,
+    differences,
+    members_add_up,
+    rates_are_fractions,
+)
 
 _ANSWERS = "facts.survey_answer"
 _SCORES = "marts.survey_scores"
@@ -23,6 +32,7 @@ _OF_ANSWERS = {
     "hard": "status = 'used' AND is_hard",
 }
 """Additive counts of the scores, and the answers that they count."""
+_FROM_ANSWERS = [(name, f"coalesce(a.{name}, 0)", f"coalesce(b.{name}, 0)") for name in _OF_ANSWERS]
 
 _SCORE_RULES = [
     ("superseded + used = received", "superseded + used = received"),
@@ -49,7 +59,7 @@ INVARIANTS = (
         id="14_answers_in_one_bucket",
         numbers=(14,),
         table=_ANSWERS,
-        description="A complete NPS answer is a promoter, a passive or a detractor; a CSAT or CES answer is none of these.",
+        description="A complete NPS answer is a promoter, a passive or a detractor; other answers are none of these.",
         advice="Look at the scale of the survey in staging.surveys.",
         sql=f"""
             SELECT response_id, survey_id, instrument, status, value FROM {_ANSWERS}
@@ -99,21 +109,18 @@ INVARIANTS = (
         "interval; superseded + used are received.",
         advice="Compare with the answers of the period in facts.survey_answer.",
         sql=f"""
-            SELECT * FROM (
-                SELECT {_ROW}, received, used, superseded, promoters, passives, detractors,
-                    {broken(_SCORE_RULES)} AS broken
-                FROM {_SCORES}
-            ) WHERE broken <> ''""",
+            SELECT {_ROW}, received, used, superseded, promoters, passives, detractors, {broken(_SCORE_RULES)} AS broken
+            FROM {_SCORES} WHERE {break_any(_SCORE_RULES)}""",
     ),
     Invariant(
         id="14_scores_from_answers",
         numbers=(14,),
         table=_SCORES,
-        description="In total, the counts of every survey, and of all surveys of an instrument, are those of the answers.",
+        description="In total, the counts of every survey, and of all of an instrument, are those of the answers.",
         advice="The mart and facts.survey_answer are of different runs: materialize both again.",
         sql=f"""
             WITH answers AS (
-                SELECT *, unnest([survey_id, 'all']) AS of_survey, FROM {_ANSWERS}
+                SELECT *, unnest([survey_id, 'all']) AS of_survey FROM {_ANSWERS}
             ), b AS (
                 SELECT grain, instrument, of_survey AS survey_id,
                     CAST(date_trunc(grain, responded_on) AS DATE) AS period_start,
@@ -123,16 +130,10 @@ INVARIANTS = (
             ), a AS (
                 SELECT * FROM {_SCORES} WHERE dimension = 'all'
             )
-            SELECT * FROM (
-                SELECT grain, instrument, survey_id, period_start, {
-            differences(
-                [(name, f"coalesce(a.{name}, 0)", f"coalesce(b.{name}, 0)") for name in _OF_ANSWERS],
-                "published",
-                "in the answers",
-            )
-        } AS differences
-                FROM a FULL JOIN b USING (grain, instrument, survey_id, period_start)
-            ) WHERE differences <> ''""",
+            SELECT grain, instrument, survey_id, period_start,
+                {differences(_FROM_ANSWERS, "published", "in the answers")} AS differences
+            FROM a FULL JOIN b USING (grain, instrument, survey_id, period_start)
+            WHERE {differ(_FROM_ANSWERS)}""",
     ),
     Invariant(
         id="14_score_rates_are_fractions",
@@ -140,7 +141,7 @@ INVARIANTS = (
         table=_SCORES,
         description="CSAT and CES are their numerator / denominator, and null without answers.",
         advice="Materialize marts/survey_scores again; if it stays, report the rows.",
-        sql=rates_are_fractions(_SCORES, _ROW.split(", "), ("csat", "csat_top3", "ces_mean", "ces_low_effort")),
+        sql=rates_are_fractions(_SCORES, _ROW, ("csat", "csat_top3", "ces_mean", "ces_low_effort")),
     ),
     Invariant(
         id="5_score_members_add_up",

@@ -467,3 +467,19 @@ def test_invoices_of_whole_periods_bill_what_the_states_say(frames):
     assert 0 < different.height < 0.005 * compared.height
     corrected = different.join(frames["credit_notes"], on="line_id", how="left", suffix="_credited")
     assert (corrected["amount_minor_credited"] == corrected["too_much"]).all()
+
+
+def test_lines_of_whole_periods_are_discounted_if_and_only_if_a_discount_runs(frames):
+    billed = lines(frames).filter(
+        pl.col("kind") == "recurring", ~pl.col("is_proration"), pl.col("item_id").str.ends_with("a"),
+        pl.col("amount_minor") + pl.col("discount_minor") > 0, ~pl.col("invoice_id").str.contains("ST-"),
+    )  # fmt: skip
+    start, begins, ends = pl.col("period_start"), pl.col("starts_at"), pl.col("ends_at")
+    running = (
+        billed.join(frames["discounts"], on="subscription_id", suffix="_of_discount")
+        .filter((begins <= start) & (start < ends).fill_null(True))
+        .filter((pl.col("duration") != "once") | (begins == start))
+    )
+    discounted = set(billed.filter(pl.col("discount_minor") > 0)["line_id"])
+    assert len(discounted) > 100
+    assert discounted == set(running["line_id"])
