@@ -179,7 +179,7 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
         now = datetime.now(UTC)
         name = f"{run.as_of.isoformat()}-{now:%Y%m%dT%H%M%S%f}"
         with warehouse.get_connection() as con:
-            records.note_run(con, run, context.run_id, name, _started_at(context), now)
+            records.note_run(con, run, context.run.run_id, name, _started_at(context), now)
             published = publish(
                 con,
                 published_dir(settings),
@@ -217,9 +217,9 @@ def current_run(context: dg.AssetExecutionContext, settings: Settings, options: 
 
 
 def _started_at(context: dg.AssetExecutionContext) -> datetime:
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     if record is None:
-        raise LookupError(f"run {context.run_id} is not in the instance that executes it")
+        raise LookupError(f"run {context.run.run_id} is not in the instance that executes it")
     started_at: datetime = record.create_timestamp
     return started_at
 

@@ -5,6 +5,7 @@ The rules of section 2 stand here, one function each: grace windows, pauses, dis
 
 from datetime import date
 from fractions import Fraction
+from typing import Any
 
 import polars as pl
 
@@ -51,39 +52,55 @@ def subscription_states(changes: pl.DataFrame, discounts: pl.DataFrame, policy: 
     """
     facts = _day_end_states(changes, policy)
     pending = _pending(changes, policy)
-    windows = _discount_windows(discounts, facts, policy)
+    windows = _discount_days(discounts, policy)
     breaks = [_status_breaks(facts), _pending_breaks(facts, pending), _discount_breaks(facts, windows)]
     segments = _segments(facts, breaks)
     segments = _segments(facts, [*breaks, _sibling_breaks(segments, windows)])
     valued = _with_values(segments.filter(pl.col("valid_from") <= as_of), windows, pending)
-    return (
-        _bridge_swaps(valued, policy)
-        .select(
-            "account_id",
-            "currency",
-            "subscription_id",
-            "item_id",
-            "product",
-            "plan",
-            "valid_from",
-            "valid_to",
-            "status",
-            "quantity",
-            *VALUES,
-            "is_paused",
-            "is_temporarily_free",
-            "reason",
-        )
-        .sort("item_id", "valid_from")
+    return _bridge_swaps(valued, policy).select(_COLUMNS).sort("item_id", "valid_from")
+
+
+_COLUMNS = [
+    "account_id", "currency", "subscription_id", "item_id", "product", "plan", "valid_from", "valid_to", "status",
+    "quantity", *VALUES, "is_paused", "is_temporarily_free", "reason",
+]  # fmt: skip
+
+
+def _with_limits(rows: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """Adds to change rows what they are worth a year and when their graces run out.
+
+    `annual`: exact value of a year times interval_count, minor units; `periods`: billing intervals a year.
+    `lapses_on`: end of the grace of a past-due row, by `unpaid_since`; `term_end` and `term_lapses_on`: end of an
+    expiring term and of its grace.
+    """
+    can_count = pl.col("status").is_in(["active", "past_due"])
+    periods = periods_per_year(pl.col("interval")).fill_null(1)
+    is_recurring = pl.col("kind") != "one_time"
+    term_end = local_day(pl.col("term_ends_at"), policy.reporting_timezone)
+    return rows.with_columns(
+        periods=periods,
+        annual=pl.when(is_recurring).then(pl.col("unit_amount_minor") * pl.col("quantity") * periods).fill_null(0),
+        lapses_on=pl.when(pl.col("status") == "past_due").then(
+            pl.col("unpaid_since").dt.offset_by(f"{policy.dunning_grace_days}d")
+        ),
+        term_end=pl.when(can_count).then(term_end),
+        term_lapses_on=pl.when(can_count).then(term_end.dt.offset_by(f"{policy.renewal_grace_days}d")),
     )
+
+
+def _counts(day: pl.Expr) -> pl.Expr:
+    """Active or past due, before the end of both graces. Decision 3."""
+    before_limits = [(day < pl.col(limit)).fill_null(True) for limit in ("lapses_on", "term_lapses_on")]
+    return pl.col("status").is_in(["active", "past_due"]) & pl.all_horizontal(before_limits)
 
 
 def _day_end_states(changes: pl.DataFrame, policy: Policy) -> pl.DataFrame:
     """One row per item and day with a change: the state at the end of that day, and the day of the next one."""
     zone = policy.reporting_timezone
-    sizes = changes.select((pl.col("unit_amount_minor").cast(pl.Int128) * pl.col("quantity") * 365).max()).item() or 0
-    if sizes > 10**18:
+    size = changes.select((pl.col("unit_amount_minor").cast(pl.Int128) * pl.col("quantity") * 365).max()).item() or 0
+    if size > 10**18:
         raise ValueError("a subscription item is worth more than 10^18 minor units a year; check its unit and quantity")
+    run = ("item_id", "status")
     days = (
         changes.filter(pl.col("withdrawn_at").is_null())
         .with_columns(valid_from=local_day(pl.col("effective_at"), zone))
@@ -91,134 +108,110 @@ def _day_end_states(changes: pl.DataFrame, policy: Policy) -> pl.DataFrame:
         .filter(runs.ends("item_id", "valid_from"))
         .with_columns(
             valid_to=runs.following(pl.col("valid_from"), "item_id"),
-            run_from=runs.first_of_run(pl.col("valid_from"), "item_id", "status"),
-            unpaid_from=runs.first_of_run(
-                pl.coalesce(local_day(pl.col("past_due_since"), zone), "valid_from"), "item_id", "status"
-            ),
-            term_end=local_day(pl.col("term_ends_at"), zone),
+            status_before=runs.previous(pl.col("status"), "item_id"),
+            run_from=runs.first_of_run(pl.col("valid_from"), *run),
+            unpaid_since=runs.fill_forward(local_day(pl.col("past_due_since"), zone), *run),
         )
+        .with_columns(unpaid_since=pl.coalesce("unpaid_since", "run_from"))
     )
-    in_status = {status: pl.col("status") == status for status in ("active", "past_due", "paused")}
-    unpaid_from = pl.coalesce(local_day(pl.col("past_due_since"), zone), "unpaid_from")
-    return days.with_columns(
-        lapses_on=pl.when(in_status["past_due"]).then(unpaid_from.dt.offset_by(f"{policy.dunning_grace_days}d")),
-        logo_lost_on=pl.when(in_status["paused"]).then(pl.col("run_from").dt.offset_by(f"{policy.pause_max_days}d")),
-        term_end=pl.when(in_status["active"] | in_status["past_due"]).then("term_end"),
-        term_lapses_on=pl.when(in_status["active"] | in_status["past_due"]).then(
-            pl.col("term_end").dt.offset_by(f"{policy.renewal_grace_days}d")
-        ),
-        annual=pl.when(pl.col("kind") != "one_time")
-        .then(pl.col("unit_amount_minor") * pl.col("quantity") * periods_per_year(pl.col("interval")))
-        .fill_null(0),
-    ).with_row_index("state")
+    logo_lost_on = pl.col("run_from").dt.offset_by(f"{policy.pause_max_days}d")
+    return (
+        _with_limits(days, policy)
+        .with_columns(logo_lost_on=pl.when(pl.col("status") == "paused").then(logo_lost_on))
+        .with_row_index("state")
+    )
 
 
 def _pending(changes: pl.DataFrame, policy: Policy) -> pl.DataFrame:
-    """Changes asked for before they take effect: item_id, from (asked), to (in force or taken back), value."""
-    zone = policy.reporting_timezone
-    has_value = pl.col("status").is_in(["active", "past_due"]) & (pl.col("kind") != "one_time")
-    return (
-        changes.filter(pl.col("requested_at").is_not_null())
-        .select(
-            "item_id",
-            pending_from=local_day(pl.col("requested_at"), zone),
-            pending_to=pl.min_horizontal(local_day(pl.col(at), zone) for at in ("effective_at", "withdrawn_at")),
-            pending_annual=pl.when(has_value)
-            .then(pl.col("unit_amount_minor") * pl.col("quantity") * periods_per_year(pl.col("interval")))
-            .fill_null(0),
-            pending_count="interval_count",
-            pending_periods=periods_per_year(pl.col("interval")).fill_null(1),
-        )
-        .filter(pl.col("pending_from") < pl.col("pending_to"))
-    )
+    """Changes asked for before they take effect, with the days [pending_from, pending_to) on which they are pending.
 
-
-def _discount_windows(discounts: pl.DataFrame, facts: pl.DataFrame, policy: Policy) -> pl.DataFrame:
-    """One row per item and recurring discount with its days [window_from, window_to).
-
-    `once` counts only for a billing period of a year or longer, for one period.
+    `annual` is 0 where the state that they bring will not count.
     """
     zone = policy.reporting_timezone
-    items = facts.select("item_id", "subscription_id").unique()
-    on_item = discounts.filter(pl.col("item_id").is_not_null()).join(items.select("item_id"), on="item_id")
-    on_subscription = discounts.filter(pl.col("item_id").is_null()).drop("item_id").join(items, on="subscription_id")
-    windows = (
-        pl.concat(
-            [
-                on_item.with_columns(is_shared=pl.lit(False)),
-                on_subscription.select(*on_item.columns).with_columns(is_shared=pl.lit(True)),
-            ]
-        )
-        .with_columns(window_from=local_day(pl.col("starts_at"), zone), window_to=local_day(pl.col("ends_at"), zone))
-        .sort("item_id", "window_from", "discount_id")
+    asked = changes.filter(pl.col("requested_at").is_not_null()).with_columns(
+        starts_on=local_day(pl.col("effective_at"), zone),
+        pending_from=local_day(pl.col("requested_at"), zone),
+        pending_to=pl.min_horizontal(local_day(pl.col(at), zone) for at in ("effective_at", "withdrawn_at")),
     )
-    once = pl.col("duration") == "once"
-    term_at_start = (
-        windows.filter(once)
-        .join(facts.select("item_id", "valid_from", "valid_to", "interval", "interval_count"), on="item_id")
-        .filter(
-            (pl.col("window_from") >= pl.col("valid_from"))
-            & (pl.col("window_from") < pl.col("valid_to")).fill_null(True)
-            & (pl.col("interval_count") >= periods_per_year(pl.col("interval")))
-        )
-        .with_columns(
-            window_to=pl.col("window_from").dt.offset_by(
-                pl.format(
-                    "{}{}",
-                    pl.col("interval_count") * pl.when(pl.col("interval") == "half_year").then(6).otherwise(1),
-                    pl.col("interval").replace_strict(_SHIFT, return_dtype=pl.String),
-                )
-            )
-        )
-    )
-    return pl.concat([windows.filter(~once), term_at_start.select(windows.columns)]).select(
+    since = pl.coalesce(local_day(pl.col("past_due_since"), zone), "starts_on")
+    limited = _with_limits(asked.with_columns(unpaid_since=since), policy)
+    return limited.filter(pl.col("pending_from") < pl.col("pending_to")).select(
         "item_id",
-        "subscription_id",
+        "pending_from",
+        "pending_to",
+        "periods",
+        "interval",
+        "interval_count",
+        annual=pl.when(_counts(pl.col("starts_on"))).then("annual").otherwise(0),
+        pending_currency="currency",
+    )
+
+
+def _discount_days(discounts: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """Discounts with the days of their window; that of `once` depends on the billing period of the item."""
+    zone = policy.reporting_timezone
+    return discounts.select(
         "discount_id",
-        "window_from",
-        "window_to",
+        "subscription_id",
+        "duration",
         "percent_off_bp",
         "amount_off_minor",
-        is_shared=pl.col("is_shared") & pl.col("amount_off_minor").is_not_null(),
-        is_forever=pl.col("duration") == "forever",
+        only_item="item_id",
+        starts_on=local_day(pl.col("starts_at"), zone),
+        ends_on=local_day(pl.col("ends_at"), zone),
+    )
+
+
+def _discounts_of(rows: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
+    """Pairs of a row (subscription_id, item_id, interval, interval_count, periods) and a discount, with its end.
+
+    `once` counts only for a billing period of a year or longer, for one period from its start. Decision 4.
+    """
+    pairs = rows.join(windows, on="subscription_id").filter(
+        pl.col("only_item").is_null() | (pl.col("only_item") == pl.col("item_id"))
+    )
+    is_once = pl.col("duration") == "once"
+    half_year = pl.when(pl.col("interval") == "half_year").then(6).otherwise(1)
+    period = pl.format(
+        "{}{}",
+        pl.col("interval_count") * half_year,
+        pl.col("interval").replace_strict(_SHIFT, return_dtype=pl.String, default="mo"),
+    )
+    return pairs.filter(~is_once | (pl.col("interval_count") >= pl.col("periods"))).with_columns(
+        ends_on=pl.when(is_once).then(pl.col("starts_on").dt.offset_by(period)).otherwise("ends_on")
     )
 
 
 def _status_breaks(facts: pl.DataFrame) -> pl.DataFrame:
-    """Days inside a state on which a grace window or the longest pause is over, or an ended term begins its grace."""
-    return pl.concat(
-        facts.select("state", "valid_from", "valid_to", day=day)
-        for day in ("lapses_on", "logo_lost_on", "term_end", "term_lapses_on")
-    ).pipe(_inside_state)
+    """Days inside a state on which a grace or the longest pause is over, or an ended term begins its grace."""
+    limits = ("lapses_on", "logo_lost_on", "term_end", "term_lapses_on")
+    return _inside_state(pl.concat(facts.select("state", "valid_from", "valid_to", day=day) for day in limits))
 
 
 def _pending_breaks(facts: pl.DataFrame, pending: pl.DataFrame) -> pl.DataFrame:
     """Days inside a state on which a pending change begins or stops to be pending."""
     states = pending.join(facts.select("item_id", "state", "valid_from", "valid_to"), on="item_id")
-    return pl.concat(
-        states.select("state", "valid_from", "valid_to", day=day) for day in ("pending_from", "pending_to")
-    ).pipe(_inside_state)
+    days = ("pending_from", "pending_to")
+    return _inside_state(pl.concat(states.select("state", "valid_from", "valid_to", day=day) for day in days))
 
 
 def _discount_breaks(facts: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
     """Days inside a state on which a discount begins or ends."""
-    states = windows.join(facts.select("item_id", "state", "valid_from", "valid_to"), on="item_id")
-    return pl.concat(
-        states.select("state", "valid_from", "valid_to", day=day) for day in ("window_from", "window_to")
-    ).pipe(_inside_state)
+    states = _discounts_of(facts.select(*_DISCOUNTED, "state", "valid_from", "valid_to"), windows)
+    days = ("starts_on", "ends_on")
+    return _inside_state(pl.concat(states.select("state", "valid_from", "valid_to", day=day) for day in days))
+
+
+_DISCOUNTED = ("subscription_id", "item_id", "interval", "interval_count", "periods")
 
 
 def _sibling_breaks(segments: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
     """Where an amount is spread over the items of a subscription, a day on which one changes concerns all."""
-    shared = windows.filter("is_shared").select("subscription_id").unique()
-    states = segments.join(shared, on="subscription_id")
+    shared = windows.filter(pl.col("only_item").is_null() & pl.col("amount_off_minor").is_not_null())
+    states = segments.join(shared.select("subscription_id").unique(), on="subscription_id")
     days = states.select("subscription_id", day="valid_from").unique()
-    return (
-        states.select("subscription_id", "state", "valid_from", "valid_to")
-        .join(days, on="subscription_id")
-        .select("state", "valid_from", "valid_to", "day")
-        .pipe(_inside_state)
-    )
+    own = states.select("subscription_id", "state", "valid_from", "valid_to")
+    return _inside_state(own.join(days, on="subscription_id").select("state", "valid_from", "valid_to", "day"))
 
 
 def _inside_state(candidates: pl.DataFrame) -> pl.DataFrame:
@@ -238,161 +231,164 @@ def _segments(facts: pl.DataFrame, breaks: list[pl.DataFrame]) -> pl.DataFrame:
 
 def _with_values(segments: pl.DataFrame, windows: pl.DataFrame, pending: pl.DataFrame) -> pl.DataFrame:
     """List, net, committed, past-due and grace values of each segment, its flags and its reason."""
-    start = pl.col("valid_from")
-    has_lapsed = (start >= pl.col("lapses_on")).fill_null(False)
-    term_lapsed = (start >= pl.col("term_lapses_on")).fill_null(False)
+    start, status = pl.col("valid_from"), pl.col("status")
+    segments = segments.with_row_index("point").with_columns(counts=_counts(start))
+    worth = _with_net(segments, segments, windows).with_columns(
+        listed=divide_half_even(pl.col("annual"), pl.col("interval_count"))
+    )
+    counts, net = pl.col("counts"), pl.col("net")
+    is_free_for_ever = (pl.col("listed") == 0) | (pl.col("net_forever") == 0)
+    free_for_a_time = counts & (net == 0) & ~is_free_for_ever
     in_grace = (start >= pl.col("term_end")).fill_null(False)
-    is_past_due = pl.col("status") == "past_due"
-    counts = ((pl.col("status") == "active") | (is_past_due & ~has_lapsed)) & ~term_lapsed
-    segments = segments.with_row_index("segment").with_columns(
-        counts=counts,
-        annual=pl.when(counts).then("annual").otherwise(0),
-        periods=periods_per_year(pl.col("interval")).fill_null(1),
-    )
-    segments = _with_discounts(segments, windows).with_columns(
-        arr_list_minor=divide_half_even(pl.col("annual"), pl.col("interval_count")),
-        arr_net_minor=_discounted(pl.col("annual"), pl.col("interval_count"), pl.col("periods")),
-    )
-    net = pl.col("arr_net_minor")
-    is_free = counts & (net == 0)
-    free_for_a_time = is_free & (pl.col("arr_list_minor") > 0) & ~pl.col("is_free_for_ever")
-    return _with_committed(segments, pending).with_columns(
-        arr_past_due_minor=pl.when(is_past_due).then(net).otherwise(0),
-        arr_renewal_grace_minor=pl.when(in_grace).then(net).otherwise(0),
-        is_paused=(pl.col("status") == "paused") & (start < pl.col("logo_lost_on")).fill_null(False),
+    return _with_committed(worth, windows, pending).with_columns(
+        arr_list_minor=pl.when(counts).then("listed").otherwise(0),
+        arr_net_minor=pl.when(counts).then(net).otherwise(0),
+        arr_committed_minor=pl.when(counts).then("committed").otherwise(0),
+        arr_past_due_minor=pl.when(counts & (status == "past_due")).then(net).otherwise(0),
+        arr_renewal_grace_minor=pl.when(counts & in_grace).then(net).otherwise(0),
+        is_paused=(status == "paused") & (start < pl.col("logo_lost_on")).fill_null(False) & ~is_free_for_ever,
         is_temporarily_free=free_for_a_time,
-        reason=pl.when(pl.col("status") == "ended")
-        .then(pl.coalesce("reason", pl.lit("cancelled")))
-        .when((pl.col("status") == "unpaid") | (is_past_due & has_lapsed))
-        .then(pl.lit("payment_failed"))
-        .when(term_lapsed)
-        .then(pl.lit("non_renewal"))
-        .when(pl.col("status") == "paused")
-        .then(pl.lit("pause"))
-        .when(free_for_a_time)
-        .then(pl.lit("temporarily_free"))
-        .when(is_free & pl.col("kind").eq("licensed"))
-        .then(pl.lit("downgrade_to_free"))
-        .otherwise("reason"),
+        reason=pl.when(counts)
+        .then(
+            pl.when(free_for_a_time)
+            .then(pl.lit("temporarily_free"))
+            .when((net == 0) & ((pl.col("listed") > 0) | (pl.col("kind") == "licensed")))
+            .then(pl.lit("downgrade_to_free"))
+            .otherwise("reason")
+        )
+        .otherwise(_reason_without_value()),
     )
 
 
-def _discounted(annual: pl.Expr, count: pl.Expr, periods: pl.Expr) -> pl.Expr:
-    """Annualised value after the discounts of the row: percentages multiply, then amounts are subtracted."""
-    kept = annual.cast(pl.Int128) * pl.col("keep")
-    off = (pl.col("amount_off") * periods).cast(pl.Int128) * pl.col("keep_scale")
-    own = divide_half_even((kept - off).clip(lower_bound=0), count.cast(pl.Int128) * pl.col("keep_scale"))
-    return pl.coalesce("net_of_shared_amount", own)
-
-
-def _with_discounts(segments: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
-    """Adds what the discounts of a segment leave.
-
-    Columns: keep / keep_scale (share that stays), amount_off (minor units per period), is_free_for_ever,
-    net_of_shared_amount (the net value where an amount was spread over several items, else null).
-    """
-    pairs = (
-        segments.select("segment", "item_id", "valid_from", "annual", "periods")
-        .join(windows, on="item_id")
-        .filter(
-            (pl.col("valid_from") >= pl.col("window_from"))
-            & (pl.col("valid_from") < pl.col("window_to")).fill_null(True)
-        )
-    )
-    if pairs.is_empty():
-        return segments.with_columns(
-            keep=pl.lit(1, pl.Int64),
-            keep_scale=pl.lit(1, pl.Int64),
-            amount_off=pl.lit(0, pl.Int64),
-            is_free_for_ever=False,
-            net_of_shared_amount=pl.lit(None, pl.Int64),
-        )
-    share = 10_000 - pl.col("percent_off_bp")
-    forever = pl.col("is_forever")
-    kept = pairs.group_by("segment").agg(
-        keep=share.product().cast(pl.Int64),
-        percentages=pl.col("percent_off_bp").is_not_null().sum().cast(pl.Int64),
-        amount_off=pl.col("amount_off_minor").sum(),
-        keep_forever=share.filter(forever).product().cast(pl.Int64),
-        percentages_forever=(pl.col("percent_off_bp").is_not_null() & forever).sum().cast(pl.Int64),
-        amount_off_forever=pl.col("amount_off_minor").filter(forever).sum(),
-        annual=pl.col("annual").first(),
-        periods=pl.col("periods").first(),
-    )
-    most = max(kept["percentages"].to_list())
-    if most > _MAX_PERCENTAGES:
-        raise ValueError(
-            f"a subscription item has {most} percentage discounts on one day; at most {_MAX_PERCENTAGES} are supported"
-        )
-    scale = {name: pl.lit(10_000, pl.Int64).pow(name).cast(pl.Int64) for name in ("percentages", "percentages_forever")}
-    kept = kept.with_columns(keep_scale=scale["percentages"]).with_columns(
-        is_free_for_ever=(
-            pl.col("annual").cast(pl.Int128) * pl.col("keep_forever")
-            <= (pl.col("amount_off_forever") * pl.col("periods")).cast(pl.Int128) * scale["percentages_forever"]
-        )
-    )
+def _reason_without_value() -> pl.Expr:
+    """Why a state that does not count does not; of two graces the one that ran out first. Definitions section 2."""
+    status = pl.col("status")
+    unpaid_first = (pl.col("lapses_on") <= pl.col("term_lapses_on")).fill_null(pl.col("term_lapses_on").is_null())
+    was_unpaid = pl.col("status_before").is_in(["past_due", "unpaid"])
     return (
-        segments.join(
-            kept.select("segment", "keep", "keep_scale", "amount_off", "is_free_for_ever"),
-            on="segment",
-            how="left",
-            maintain_order="left",
-        )
-        .join(_spread_amounts(segments, pairs, kept), on="segment", how="left", maintain_order="left")
-        .with_columns(
-            pl.col("keep", "keep_scale").fill_null(1),
-            pl.col("amount_off").fill_null(0),
-            pl.col("is_free_for_ever").fill_null(False),
-        )
+        pl.when(status == "paused")
+        .then(pl.lit("pause"))
+        .when(status == "unpaid")
+        .then(pl.lit("payment_failed"))
+        .when((status == "past_due") & unpaid_first)
+        .then(pl.lit("payment_failed"))
+        .when(status.is_in(["active", "past_due"]))
+        .then(pl.lit("non_renewal"))
+        .when((status == "ended") & pl.col("reason").is_null() & was_unpaid)
+        .then(pl.lit("payment_failed"))
+        .when(status == "ended")
+        .then(pl.coalesce("reason", pl.lit("cancelled")))
+        .otherwise("reason")
     )
 
 
-def _spread_amounts(segments: pl.DataFrame, pairs: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
-    """Net value of the items over which an amount on the whole subscription is spread. Decision 4.
-
-    Columns: segment, net_of_shared_amount. Subscriptions with one item at a time need no spreading and are absent.
-    """
-    shared = pairs.filter("is_shared").group_by("segment").agg(shared_off=pl.col("amount_off_minor").sum())
-    siblings = (
-        segments.filter(
-            pl.col("subscription_id").is_in(pairs.filter("is_shared")["subscription_id"].unique().implode())
-        )
-        .filter(pl.col("annual") > 0)
-        .join(kept.select("segment", "keep", "keep_scale", "amount_off"), on="segment", how="left")
-        .join(shared, on="segment", how="left")
-        .with_columns(pl.col("keep", "keep_scale").fill_null(1), pl.col("amount_off", "shared_off").fill_null(0))
-        .filter(pl.len().over("subscription_id", "valid_from") > 1)
-        .sort("subscription_id", "valid_from", "item_id")
-    )
-    net: dict[int, int] = {}
-    for group in siblings.partition_by("subscription_id", "valid_from", maintain_order=True):
-        rows = group.to_dicts()
-        values = [Fraction(r["annual"] * r["keep"], r["keep_scale"] * r["interval_count"]) for r in rows]
-        total = sum(values)
-        for row, value in zip(rows, values, strict=True):
-            own_off = row["amount_off"] - row["shared_off"] + row["shared_off"] * (value / total if total else 0)
-            net[row["segment"]] = round(
-                max(value - own_off * Fraction(row["periods"], row["interval_count"]), Fraction(0))
-            )
-    return pl.DataFrame(
-        {"segment": list(net.keys()), "net_of_shared_amount": list(net.values())},
-        schema={"segment": segments.schema["segment"], "net_of_shared_amount": pl.Int64},
-    )
-
-
-def _with_committed(segments: pl.DataFrame, pending: pl.DataFrame) -> pl.DataFrame:
-    """Adds `arr_committed_minor`: the smaller of net and each pending state's value. Decision 6."""
-    smallest = (
-        segments.select("segment", "item_id", "valid_from", "keep", "keep_scale", "amount_off", "net_of_shared_amount")
+def _with_committed(segments: pl.DataFrame, windows: pl.DataFrame, pending: pl.DataFrame) -> pl.DataFrame:
+    """Adds `committed`: the smaller of net and each pending state's value. Decision 6."""
+    pairs = (
+        segments.select("subscription_id", "item_id", "currency", "valid_from", segment="point")
         .join(pending, on="item_id")
         .filter((pl.col("valid_from") >= pl.col("pending_from")) & (pl.col("valid_from") < pl.col("pending_to")))
-        .with_columns(net_of_shared_amount=pl.lit(None, pl.Int64))
-        .group_by("segment")
-        .agg(pending=_discounted(pl.col("pending_annual"), pl.col("pending_count"), pl.col("pending_periods")).min())
+        .sort("segment", "pending_from", "annual")
+        .with_row_index("point")
     )
-    return segments.join(smallest, on="segment", how="left", maintain_order="left").with_columns(
-        arr_committed_minor=pl.min_horizontal("arr_net_minor", "pending")
+    same_currency = pl.col("pending_currency") == pl.col("currency")
+    values = _with_net(pairs, segments, windows).with_columns(
+        net=pl.when(same_currency.fill_null(False)).then("net").otherwise(0)
     )
+    smallest = values.group_by("segment").agg(pending=pl.col("net").min())
+    return segments.join(smallest, left_on="point", right_on="segment", how="left", maintain_order="left").with_columns(
+        committed=pl.min_horizontal("net", "pending")
+    )
+
+
+def _with_net(points: pl.DataFrame, segments: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
+    """Adds the annualised value after the discounts of the point's day: `net`, and `net_forever` after those for ever.
+
+    `points`: point, subscription_id, item_id, valid_from (the day), annual, interval, interval_count, periods;
+    `segments`: all items as they are, beside which an amount is spread. Percentages multiply, then amounts are
+    subtracted; the result is rounded half-even once and cut at 0. Decision 4.
+    """
+    for name, discounts in (("net", windows), ("net_forever", windows.filter(pl.col("duration") == "forever"))):
+        combined = _combine(_active(points.select("point", "valid_from", *_DISCOUNTED), discounts))
+        spread = _spread(points, combined, segments, discounts)
+        points = (
+            points.join(combined, on="point", how="left", maintain_order="left")
+            .join(spread, on="point", how="left", maintain_order="left")
+            .with_columns(pl.col("keep", "keep_scale").fill_null(1), pl.col("own_off", "shared_off").fill_null(0))
+            .with_columns(pl.coalesce("spread", _discounted()).alias(name))
+            .drop("keep", "keep_scale", "own_off", "shared_off", "spread")
+        )
+    return points
+
+
+def _active(rows: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
+    """Pairs of a row and a discount that applies on its day (`valid_from`)."""
+    day = pl.col("valid_from")
+    return _discounts_of(rows, windows).filter((day >= pl.col("starts_on")) & (day < pl.col("ends_on")).fill_null(True))
+
+
+def _discounted() -> pl.Expr:
+    kept = pl.col("annual").cast(pl.Int128) * pl.col("keep")
+    off = ((pl.col("own_off") + pl.col("shared_off")) * pl.col("periods")).cast(pl.Int128) * pl.col("keep_scale")
+    scale = pl.col("interval_count").cast(pl.Int128) * pl.col("keep_scale")
+    return divide_half_even((kept - off).clip(lower_bound=0), scale)
+
+
+def _combine(active: pl.DataFrame) -> pl.DataFrame:
+    """The discounts of a point as one: keep / keep_scale is what percentages leave, own_off and shared_off amounts."""
+    is_shared = pl.col("only_item").is_null()
+    combined = active.group_by("point").agg(
+        keep=(10_000 - pl.col("percent_off_bp")).product().cast(pl.Int64),
+        percentages=pl.col("percent_off_bp").is_not_null().sum().cast(pl.Int64),
+        own_off=pl.col("amount_off_minor").filter(~is_shared).sum(),
+        shared_off=pl.col("amount_off_minor").filter(is_shared).sum(),
+    )
+    most = max(combined["percentages"].to_list(), default=0)
+    if most > _MAX_PERCENTAGES:
+        raise ValueError(f"an item has {most} percentage discounts on one day; at most {_MAX_PERCENTAGES} are possible")
+    scale = pl.lit(10_000, pl.Int64).pow("percentages").cast(pl.Int64)
+    return combined.with_columns(keep_scale=scale).drop("percentages")
+
+
+def _spread(
+    points: pl.DataFrame, combined: pl.DataFrame, segments: pl.DataFrame, windows: pl.DataFrame
+) -> pl.DataFrame:
+    """Net value of points whose subscription has an amount that other items share: point, spread. Decision 4.
+
+    Rare, so reckoned in plain fractions: the item's part is its value after percentages over that of all items.
+    """
+    shared = combined.filter(pl.col("shared_off") > 0).join(points, on="point").filter(pl.col("annual") > 0)
+    beside = segments.filter("counts").join(shared.select("subscription_id").unique(), on="subscription_id")
+    percentages = _combine(
+        _active(beside.select("point", "valid_from", *_DISCOUNTED), windows).filter(
+            pl.col("percent_off_bp").is_not_null()
+        )
+    )
+    values = beside.join(percentages, on="point", how="left").with_columns(pl.col("keep", "keep_scale").fill_null(1))
+    worth: dict[tuple[str, date], dict[str, Fraction]] = {}
+    for row in values.select(*_PLACE, *_WORTH).iter_rows(named=True):
+        worth.setdefault((row["subscription_id"], row["valid_from"]), {})[row["item_id"]] = _fraction(row)
+    spread: dict[int, int] = {}
+    for row in shared.select("point", *_PLACE, *_WORTH, "own_off", "shared_off", "periods").iter_rows(named=True):
+        own = _fraction(row)
+        items = worth.get((row["subscription_id"], row["valid_from"]), {})
+        others = sum((value for item, value in items.items() if item != row["item_id"]), Fraction(0))
+        if others and own:
+            off = row["own_off"] + row["shared_off"] * own / (own + others)
+            net = own - off * Fraction(row["periods"], row["interval_count"])
+            spread[row["point"]] = round(max(net, Fraction(0)))
+    return pl.DataFrame(
+        {"point": list(spread.keys()), "spread": list(spread.values())},
+        schema={"point": points.schema["point"], "spread": pl.Int64},
+    )
+
+
+_PLACE = ("subscription_id", "valid_from")
+_WORTH = ("item_id", "annual", "keep", "keep_scale", "interval_count")
+
+
+def _fraction(row: dict[str, Any]) -> Fraction:
+    return Fraction(row["annual"] * row["keep"], row["keep_scale"] * row["interval_count"])
 
 
 def _bridge_swaps(states: pl.DataFrame, policy: Policy) -> pl.DataFrame:

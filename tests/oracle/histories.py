@@ -135,7 +135,6 @@ class _Builder:
 
     rng: random.Random
     zones: Sequence[str] = ZONES
-    discounts_too: bool = True
     changes: list[Row] = field(default_factory=list)
     discounts: list[Row] = field(default_factory=list)
 
@@ -183,8 +182,9 @@ class _Builder:
             day = max(last + timedelta(days=self.rng.choice((0, 1, 2, 3, 4, 5, -30, -1))), self.start)
         for name in sorted({row["subscription_id"] for row in self.changes if row["account_id"] == account}):
             items = sorted({row["item_id"] for row in self.changes if row["subscription_id"] == name})
-            while self.discounts_too and self.chance(45):
-                self.discount(name, items)
+            for _ in range(4):  # as many percentages at once as a subscription may have
+                if self.chance(25):
+                    self.discount(name, items)
 
     def price(self) -> Row:
         """The commercial side of a state."""

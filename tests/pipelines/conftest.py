@@ -1,6 +1,7 @@
 """Companies to run the daily job on: the sample company, published once, and small ones written as files."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -59,7 +60,9 @@ SUBSCRIPTIONS = """Id,Subscription,Customer,From,Until,Plan,Amount,Every
 """Six customers, two months. January ends with 600 a month from five of them; in February Ben adds 100, Cam gives up 60,
 Dan leaves with 50 and Fay comes with 80: 670 from five."""
 
-Folder = Callable[[Mapping[str, str]], Path]
+EUROS = "reporting_currency: EUR\n"
+
+Company = Callable[..., Settings]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,23 +85,39 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
+@pytest.fixture(scope="session")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
+    """Makes a configuration folder: the six customers with one billing file in euros, or with other files instead."""
+
+    def make(files: Mapping[str, str | None] | None = None) -> Settings:
+        folder = tmp_path_factory.mktemp("company")
+        six_customers = {"sources.yaml": BILLING, "subscriptions.csv": SUBSCRIPTIONS, "policy.yaml": EUROS}
+        for name, content in {**six_customers, **(files or {})}.items():
+            if content is not None:
+                (folder / name).write_text(content)
+        return load_settings(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def six_customers(company: Company) -> Settings:
+    """The six customers, published as of the end of February 2026. Read it, do not run it again: take a copy."""
+    settings = company()
+    report = run_job(settings, date(2026, 2, 28))
+    assert report.outcome == "published", report.failures
+    return settings
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """Writes files into a configuration folder."""
+def copy_of(tmp_path: Path) -> Callable[[Settings], Settings]:
+    """Copies a configuration folder with all its data, for tests that run it again."""
 
-    def write(files: Mapping[str, str]) -> Path:
-        for name, content in files.items():
-            (tmp_path / name).write_text(content)
-        return tmp_path
+    def copy(settings: Settings) -> Settings:
+        shutil.copytree(settings.base_dir, tmp_path / "copy", symlinks=True)
+        return load_settings(tmp_path / "copy")
 
-    return write
-
-
-@pytest.fixture
-def six_customers(folder: Folder) -> Settings:
-    """A company with one billing file, in euros, not run yet."""
-    policy = "reporting_currency: EUR\n"
-    return load_settings(folder({"sources.yaml": BILLING, "subscriptions.csv": SUBSCRIPTIONS, "policy.yaml": policy}))
+    return copy
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ INVARIANTS = (
         id="1_movements_roll_forward",
         numbers=(1,),
         table=_TABLE,
-        description="Opening + new + reactivation + expansion - contraction - churn + fx impact is closing,.",
+        description="Opening + new + reactivation + expansion - contraction - churn + fx impact is closing.",
         advice="Do not publish: the waterfall would not close. Report the rows.",
         sql=f"""
             SELECT {_ROW}, opening_arr_minor, {_FLOW} AS movements, closing_arr_minor
@@ -152,7 +152,7 @@ INVARIANTS = (
         advice="The mart is of another day than the facts: run the whole job for one as_of.",
         sql=f"""
             SELECT basis, currency, series, grain, max(period_start) AS newest_period
-            FROM (SELECT DISTINCT currency, 'native' AS basis FROM facts.mrr_ledger WHERE day <= {AS_OF})
+            FROM (SELECT DISTINCT currency, 'native' AS basis FROM facts.mrr_ledger WHERE (day > {AS_OF}) IS NOT TRUE)
             CROSS JOIN (SELECT unnest(['net', 'gross']) AS series) CROSS JOIN {_GRAINS}
             LEFT JOIN (SELECT * FROM {_TABLE} WHERE dimension = 'all') USING (basis, currency, series, grain)
             GROUP BY ALL

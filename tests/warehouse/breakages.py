@@ -1,0 +1,187 @@
+"""For every invariant a change of the warehouse that breaks it, as a bug of the transforms or a lost row would.
+
+A breakage of one invariant often breaks others too; what it leaves whole is said where that is the point.
+"""
+
+MOVEMENTS, RETENTION, COHORTS = "marts.mrr_movements", "marts.retention", "marts.cohorts"
+TOTAL_NATIVE = "basis = 'native' AND dimension = 'all'"
+
+
+def one(table: str, change: str, where: str, order: str = "rowid") -> str:
+    """An UPDATE of the first row that fits."""
+    return (
+        f"UPDATE {table} SET {change} WHERE rowid = (SELECT rowid FROM {table} WHERE {where} ORDER BY {order} LIMIT 1)"
+    )
+
+
+def lost(table: str, where: str, order: str = "rowid") -> str:
+    """A DELETE of the first row that fits."""
+    return f"DELETE FROM {table} WHERE rowid = (SELECT rowid FROM {table} WHERE {where} ORDER BY {order} LIMIT 1)"
+
+
+BREAKAGES = {
+    # What was loaded
+    "20_rows_accounted_for": one("meta.batches", "rows_accepted = rows_accepted - 1", "rows_accepted > 0"),
+    "20_refused_rows_kept": """
+        DELETE FROM staging.quarantine WHERE batch_id = (SELECT min(batch_id) FROM staging.quarantine)""",
+    "20_data_quality_accounts_for_rows": one("marts.data_quality", "rows_superseded = rows_superseded + 1", "true"),
+    # Facts of accounts
+    "3_one_state_at_a_time": one("facts.subscription_state", "valid_to = valid_to + 1", "valid_to IS NOT NULL"),
+    "10_state_values_in_order": one("facts.subscription_state", "arr_net_minor = arr_list_minor + 1", "true"),
+    "19_states_known_by_as_of": "UPDATE staging.subscription_changes SET recorded_on = recorded_on + 1",
+    "2_account_days_join_up": one("facts.account_day", "opening_state = 'paused'", "opening_state = 'paying'"),
+    "3_account_days_from_subscriptions": one(
+        "facts.account_day", "closing_state = 'temporarily_free'", "closing_state = 'paying'", "day DESC"
+    ),
+    "19_account_days_known_by_as_of": one("facts.account_day", "day = DATE '2999-01-01'", "true", "day DESC"),
+    "1_ledger_rolls_forward": one("facts.mrr_ledger", "amount_arr_minor = amount_arr_minor + 1", "category = 'new'"),
+    "2_ledger_joins_up": one(
+        "facts.mrr_ledger", "opening_arr_list_minor = opening_arr_list_minor + 1", "category = 'expansion'"
+    ),
+    # The newest day of an account: nothing after it says that it is gone.
+    "3_ledger_from_subscriptions": lost("facts.mrr_ledger", "true", "day DESC"),
+    # The day itself still rolls forward.
+    "4_ledger_sums_to_balance": one(
+        "facts.mrr_ledger",
+        "opening_arr_minor = opening_arr_minor + 12, amount_arr_minor = amount_arr_minor - 12",
+        "category = 'new'",
+    ),
+    # Every amount stays as it is.
+    "6_ledger_one_category": one("facts.mrr_ledger", "category = 'expansion'", "category = 'new'"),
+    "10_ledger_values_in_order": one(
+        "facts.mrr_ledger", "closing_arr_committed_minor = closing_arr_minor + 1", "category = 'new'"
+    ),
+    "12_ledger_parts_sum": one("facts.mrr_ledger", "price_part_minor = price_part_minor + 1", "true"),
+    "19_ledger_dates": one("facts.mrr_ledger", "first_paid_date = first_paid_date + 1", "category = 'new'"),
+    "1_account_periods_roll_forward": one("facts.account_period", "amount_arr_minor = amount_arr_minor + 1", "true"),
+    "2_account_periods_join_up": lost("facts.account_period", "category = 'new' AND grain = 'month'", "period_start"),
+    "6_one_net_category": """
+        INSERT INTO facts.account_period SELECT * FROM facts.account_period
+        WHERE rowid = (SELECT min(rowid) FROM facts.account_period)""",
+    "12_account_period_parts_sum": one("facts.account_period", "seat_part_minor = seat_part_minor + 1", "true"),
+    "12_account_periods_from_ledger": lost("facts.account_period", "grain = 'quarter'", "period_start DESC"),
+    "19_account_period_dates": one("facts.account_period", "period_start = DATE '1990-01-01'", "grain = 'month'"),
+    "5_one_member_per_account_and_month": one("facts.account_attributes", "month = month + 1", "true"),
+    # marts.mrr_movements
+    "1_movements_roll_forward": one(MOVEMENTS, "churn_arr_minor = churn_arr_minor + 1", "true"),
+    "1_net_and_gross_agree": one(
+        MOVEMENTS, "closing_arr_list_minor = closing_arr_list_minor + 1", "series = 'gross' AND dimension = 'plan'"
+    ),
+    "2_periods_join_up": lost(MOVEMENTS, "dimension = 'all' AND grain = 'month' AND period_start = '2025-06-01'"),
+    # Opening and closing of all periods are wrong by the same amount: they join up and roll forward.
+    "3_closing_from_subscriptions": f"""
+        UPDATE {MOVEMENTS} SET opening_arr_past_due_minor = opening_arr_past_due_minor + 1,
+            closing_arr_past_due_minor = closing_arr_past_due_minor + 1
+        WHERE {TOTAL_NATIVE}""",
+    "3_current_period_published": f"""
+        DELETE FROM {MOVEMENTS} WHERE grain = 'week'
+            AND period_start = (SELECT max(period_start) FROM {MOVEMENTS} WHERE grain = 'week')""",
+    "3_reporting_is_native_without_rates": f"""
+        UPDATE {MOVEMENTS} SET closing_arr_list_minor = closing_arr_list_minor + 1 WHERE basis = 'reporting'""",
+    # A balance that came from nowhere and never leaves: every period rolls forward and joins up.
+    "4_movements_sum_to_closing": f"""
+        UPDATE {MOVEMENTS} SET opening_arr_minor = opening_arr_minor + 100, closing_arr_minor = closing_arr_minor + 100
+        WHERE {TOTAL_NATIVE}""",
+    "5_movement_members_add_up": one(
+        MOVEMENTS, "intraperiod_arr_minor = intraperiod_arr_minor + 1", "dimension = 'country' AND grain = 'month'"
+    ),
+    "6_movement_amounts": one(MOVEMENTS, "new_arr_minor = -1", "true"),
+    # The sum of all movements stays as it is.
+    "6_movements_from_facts": f"""
+        UPDATE {MOVEMENTS} SET expansion_arr_minor = expansion_arr_minor + new_arr_minor, new_arr_minor = 0
+        WHERE {TOTAL_NATIVE} AND grain = 'month' AND series = 'net'""",
+    "8_churn_adds_up": one(MOVEMENTS, "churn_unknown_arr_minor = churn_unknown_arr_minor + 1", "true"),
+    "10_movement_balances_in_order": one(MOVEMENTS, "closing_mrr = closing_mrr * 12", "closing_mrr > 0"),
+    "12_movement_parts_sum": one(MOVEMENTS, "expansion_seat_arr_minor = expansion_seat_arr_minor + 1", "true"),
+    # marts.retention
+    "7_customers_roll_forward": one(RETENTION, "closing_paused = closing_paused + 1", "closing_customers > 0"),
+    # One period from start to end: it rolls forward, and its states sum.
+    "2_customers_join_up": one(
+        RETENTION,
+        "opening_customers = opening_customers + 1, closing_customers = closing_customers + 1, "
+        "closing_paying = closing_paying + 1",
+        "basis = 'reporting' AND dimension = 'all' AND grain = 'month' AND opening_customers > 0",
+    ),
+    # The customers stay as they are.
+    "3_customers_from_subscriptions": one(
+        RETENTION,
+        "closing_paying = closing_paying - 1, closing_paused = closing_paused + 1",
+        "basis = 'reporting' AND dimension = 'all' AND closing_paying > 0",
+    ),
+    "5_retention_members_add_up": one(
+        RETENTION, "customers_new = customers_new + 1", "dimension = 'owner' AND basis = 'reporting'"
+    ),
+    "8_lost_customers_add_up": one(
+        RETENTION, "customers_lost_unknown = customers_lost_unknown + 1", "basis = 'reporting'"
+    ),
+    "9_retention_within_bounds": one(
+        RETENTION,
+        "gross_revenue_retention_numerator = gross_revenue_retention_denominator + 1",
+        "gross_revenue_retention_denominator > 0",
+    ),
+    # 0 or 100 % where there is no denominator.
+    "9_retention_rates_are_fractions": one(
+        RETENTION, "customer_retention_rate = 1.0", "customer_retention_rate_denominator = 0"
+    ),
+    "9_rates_from_movements": one(
+        RETENTION,
+        "expansion_rate_numerator = expansion_rate_numerator + 1",
+        "expansion_rate_denominator > 0",
+    ),
+    # GRR stays at or below NRR and 1.
+    "9_retention_from_account_periods": one(
+        RETENTION,
+        "gross_revenue_retention_numerator = gross_revenue_retention_numerator - 1",
+        f"{TOTAL_NATIVE} AND grain = 'year' AND gross_revenue_retention_numerator > 0",
+    ),
+    # As if accounts that left since then were not counted.
+    "9_trailing_base": one(
+        RETENTION,
+        "nrr_12m_denominator = nrr_12m_numerator, grr_12m_denominator = nrr_12m_numerator",
+        f"{TOTAL_NATIVE} AND grain = 'month' AND is_complete AND nrr_12m_denominator <> nrr_12m_numerator",
+    ),
+    # marts.revenue_per_customer
+    "5_revenue_members_add_up": one(
+        "marts.revenue_per_customer", "paying_customers = paying_customers + 1", "dimension = 'industry'"
+    ),
+    "10_arr_is_12_mrr": one("marts.revenue_per_customer", "mrr_net = mrr_net * 1.01", "arr_minor > 0"),
+    "10_revenue_is_closing": one(
+        "marts.revenue_per_customer", "arr_list_minor = arr_list_minor + 12", "dimension = 'segment'"
+    ),
+    # marts.cohorts
+    "11_age_0_is_whole": one(COHORTS, "start_customers = start_customers + 1", "age = 3"),
+    "11_curves_within_bounds": one(COHORTS, "kept_arr_minor = start_arr_minor + 1", "age > 0"),
+    "11_cells_without_gap": lost(COHORTS, "age = 1 AND dimension = 'plan'"),
+    "11_cohorts_sum_to_closing": one(COHORTS, "arr_minor = arr_minor + 1", "dimension = 'all' AND age > 0"),
+    "11_one_cohort_per_account": f"""
+        UPDATE {COHORTS} SET customers_joined = customers_joined + 1 WHERE dimension = 'all' AND grain = 'year'
+            AND cohort_start = (SELECT min(cohort_start) FROM {COHORTS} WHERE grain = 'year')""",
+    "5_cohort_members_add_up": one(COHORTS, "customers = customers + 1", "dimension = 'channel'"),
+    "11_cohort_rates_are_fractions": one(COHORTS, "net_revenue_retention = 0.5", "start_arr_minor = now_arr_minor"),
+    "11_averages_from_cohorts": one("marts.cohort_averages", "customers = customers + 1", "true"),
+    "11_average_rates_are_fractions": one("marts.cohort_averages", "customer_retention = NULL", "start_customers > 0"),
+    # Renewals
+    "13_term_outcomes": one("facts.contract_term", "outcome = NULL", "is_due"),
+    "19_terms_known_by_as_of": one("facts.contract_term", "decided_on = DATE '2999-01-01'", "outcome = 'renewed'"),
+    "13_due_is_renewed_lost_or_open": one("marts.renewals", "open_accounts = open_accounts + 1", "true"),
+    "13_gross_up_to_net": one(
+        "marts.renewals",
+        "renewal_rate_gross_numerator = renewal_rate_net_numerator + 1",
+        "renewal_rate_net_numerator > 0",
+    ),
+    "13_renewal_rates_are_fractions": one("marts.renewals", "renewal_rate = 0.0", "renewal_rate_denominator = 0"),
+    "13_renewals_from_terms": lost("facts.contract_term", "outcome = 'renewed'"),
+    "5_renewal_members_add_up": one("marts.renewals", "due_arr_minor = due_arr_minor + 1", "dimension = 'tenure'"),
+    # Surveys
+    "14_answers_in_one_bucket": one("facts.survey_answer", "is_passive = true", "is_promoter AND status = 'used'"),
+    "14_one_answer_used": one("facts.survey_answer", "status = 'superseded'", "status = 'used'"),
+    "19_answers_known_by_as_of": one("facts.survey_answer", "responded_on = DATE '2999-01-01'", "true"),
+    "14_scores_add_up": one("marts.survey_scores", "promoters = promoters + 1", "instrument = 'nps'"),
+    "14_scores_from_answers": lost("facts.survey_answer", "status = 'used'"),
+    "14_score_rates_are_fractions": one("marts.survey_scores", "csat = 1.0", "csat_denominator = 0"),
+    "5_score_members_add_up": one("marts.survey_scores", "used = used + 1", "dimension = 'survey_channel'"),
+    "5_response_members_add_up": one(
+        "marts.survey_response_rates", "delivered = delivered + 1", "dimension = 'segment'"
+    ),
+}
+"""SQL by id of the invariant that it breaks."""
