@@ -415,12 +415,22 @@ def _bridge_swaps(states: pl.DataFrame, policy: Policy) -> pl.DataFrame:
         valid_to="gap_to",
         **{column: pl.lit(0, pl.Int64) for column in VALUES[2:]},
     )
+    in_gap = (pl.col("valid_from") < pl.col("gap_to")).fill_null(False)
     after = (
-        states.join(ended, left_on=["item_id", "valid_from"], right_on=["item_id", "gap_from"], how="left")
-        .with_columns(valid_from=pl.coalesce("gap_to", "valid_from"))
+        states.sort("valid_from")
+        .join_asof(
+            ended.sort("gap_from"),
+            left_on="valid_from",
+            right_on="gap_from",
+            by="item_id",
+            strategy="backward",
+            check_sortedness=False,
+        )
+        .with_columns(valid_from=pl.when(in_gap).then("gap_to").otherwise("valid_from"))
         .filter((pl.col("valid_from") < pl.col("valid_to")).fill_null(True))
+        .select(states.columns)
     )
-    return pl.concat([after.drop("gap_to"), bridge.select(after.columns).drop("gap_to")])
+    return pl.concat([after, bridge.select(states.columns)])
 
 
 def _short_gaps(states: pl.DataFrame, longest: int) -> pl.DataFrame:

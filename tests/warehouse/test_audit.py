@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from schemas.contract import column_specs
+from schemas.contract import Contract, column_specs
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from tests.warehouse import sample_warehouse
@@ -89,7 +89,7 @@ def test_a_fault_that_nothing_else_sees_is_seen_by_its_invariant(
 
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=by_id)
 def test_offending_rows_show_no_personal_data(invariant: Invariant, sample: duckdb.DuckDBPyConnection) -> None:
-    contracts = [*PUBLISHED.values(), *CONTRACTS.values(), Quarantine]
+    contracts: list[type[Contract]] = [*PUBLISHED.values(), *CONTRACTS.values(), Quarantine]
     personal = {spec.name for contract in contracts for spec in column_specs(contract) if spec.personal}
 
     assert {"respondent_id", "verbatim", "raw"} <= personal
