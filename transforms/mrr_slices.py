@@ -7,6 +7,7 @@ month; every other period opens as its first day does. Movements are summed per 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import product
 
 import polars as pl
 
@@ -28,6 +29,7 @@ from transforms.reporting import in_reporting_currency, period_rates
 from transforms.slices import SLICE, add_up, balances_at, complete, sum_by_member, with_members
 
 PAYING = "paying_customers"
+SERIES = ("gross", "net")
 MONEY_LEVELS = (*LEVELS, PAYING)
 DAILY_DIMENSIONS = ("all", "segment")
 """Days are published for these dimensions alone (decision 18); every other grain for all."""
@@ -135,7 +137,7 @@ def _grain_sums(
         f"delta_{PAYING}": pl.col("pays_at_closing").cast(pl.Int64) - pl.col("pays_at_opening").cast(pl.Int64),
     }
     measures = {**changes, **movement_measures(policy)}
-    for series in ("gross", "net"):
+    for series in SERIES:
         by_account = ["account_id", "period_start"]
         if series == "gross":
             native = gross_movements(ledger, facts, grain)
@@ -206,17 +208,16 @@ def _roll_up(
         in_day = in_day.filter(pl.col("series") == "gross")
     day_openings = _day_openings(sums.openings, in_day, calendars["day"], keys, levels)
     slices = []
-    for labels, rows in sums.periods.group_by("grain", *series, maintain_order=True):
-        named = dict(zip(["grain", *series], labels, strict=True))
-        is_shown = pl.col("dimension").is_in(DAILY_DIMENSIONS) if named["grain"] == "day" else pl.lit(True)
-        table = _period_slices(
-            day_openings.filter(is_shown),
-            rows.drop(*named).filter(is_shown),
-            calendars[str(named["grain"])],
-            keys,
-            levels,
+    for grain, name in product(GRAINS, SERIES if series else [""]):
+        rows = sums.periods.filter(
+            (pl.col("grain") == grain) & ((pl.col("series") == name) if series else pl.lit(True))
         )
-        slices.append(table.select(*(pl.lit(value).alias(column) for column, value in named.items()), pl.all()))
+        is_shown = pl.col("dimension").is_in(DAILY_DIMENSIONS) if grain == "day" else pl.lit(True)
+        table = _period_slices(
+            day_openings.filter(is_shown), rows.drop("grain", *series).filter(is_shown), calendars[grain], keys, levels
+        )
+        labels = {"grain": grain} | dict.fromkeys(series, name)
+        slices.append(table.select(*(pl.lit(value).alias(column) for column, value in labels.items()), pl.all()))
     return pl.concat(slices)
 
 

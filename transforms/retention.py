@@ -33,15 +33,19 @@ def retention(movements: pl.DataFrame, customers: pl.DataFrame, trailing: pl.Dat
     counts = customers.drop("period_end", "is_complete").with_columns(
         basis=pl.lit("reporting"), currency=pl.lit(policy.reporting_currency)
     )
+    is_reporting = pl.col("basis") == "reporting"
     rows = (
         net.join(counts, on=[*_INDEX, "basis"], how="full", coalesce=True, maintain_order="left_right")
-        .join(trailing, on=[*_INDEX, "basis"], how="left")
+        .join(trailing, on=[*_INDEX, "basis"], how="full", coalesce=True)
         .join(_calendar_of(customers), on=["grain", "period_start"], how="left", suffix="_of_calendar")
         .with_columns(
             period_end=pl.coalesce("period_end", "period_end_of_calendar"),
             is_complete=pl.coalesce("is_complete", "is_complete_of_calendar"),
-            opening=pl.col("opening_arr_minor") + pl.col("fx_impact_arr_minor"),
+            # A member may have customers only, or only accounts that paid 12 months ago.
+            **{column: pl.col(column).fill_null(0) for column in _additive(net)},
+            **{column: pl.when(is_reporting).then(pl.col(column).fill_null(0)) for column in _additive(customers)},
         )
+        .with_columns(opening=pl.col("opening_arr_minor") + pl.col("fx_impact_arr_minor"))
     )
     n = pl.coalesce("opening_customers", "opening_paying_customers")
     published = with_rates(rows, _rates(), n, policy.small_n)
@@ -111,6 +115,10 @@ def _rates() -> list[Rate]:
         Rate("expansion_rate", expansion, opening),
         Rate("reactivation_rate", reactivation, opening),
     ]
+
+
+def _additive(rows: pl.DataFrame) -> list[str]:
+    return [name for name, dtype in rows.schema.items() if dtype == pl.Int64]
 
 
 def _calendar_of(customers: pl.DataFrame) -> pl.DataFrame:

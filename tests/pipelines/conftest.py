@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 
@@ -57,8 +58,8 @@ SUBSCRIPTIONS = """Id,Subscription,Customer,From,Until,Plan,Amount,Every
 7,S-eva,eva,2026-01-20,,yearly,1200.00,year
 8,S-fay,fay,2026-02-03,,basic,80.00,month
 """
-"""Six customers, two months. January ends with 600 a month from five of them; in February Ben adds 100, Cam gives up 60,
-Dan leaves with 50 and Fay comes with 80: 670 from five."""
+"""Six customers, two months. January ends with 600 a month from five of them. In February Ben adds 100, Cam gives up
+60, Dan leaves with 50 and Fay comes with 80: 670 from five."""
 
 EUROS = "reporting_currency: EUR\n"
 
@@ -72,6 +73,12 @@ def no_settings_from_outside() -> Iterator[None]:
         for variable in ("KPIS_CONFIG", "KPIS_ALERT_WEBHOOK", "DAGSTER_HOME"):
             patch.delenv(variable, raising=False)
         yield
+
+
+@pytest.fixture
+def quick_dagster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster keeps its runs in memory, which takes half the time: for tests that do not look at them."""
+    monkeypatch.setattr(dg.DagsterInstance, "from_config", lambda *_: dg.DagsterInstance.ephemeral())
 
 
 @pytest.fixture(scope="session")

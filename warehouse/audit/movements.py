@@ -152,7 +152,11 @@ INVARIANTS = (
         advice="The mart is of another day than the facts: run the whole job for one as_of.",
         sql=f"""
             SELECT basis, currency, series, grain, max(period_start) AS newest_period
-            FROM (SELECT DISTINCT currency, 'native' AS basis FROM facts.mrr_ledger WHERE (day > {AS_OF}) IS NOT TRUE)
+            FROM (
+                SELECT DISTINCT 'native' AS basis, currency FROM facts.mrr_ledger WHERE (day > {AS_OF}) IS NOT TRUE
+                UNION ALL
+                SELECT DISTINCT basis, currency FROM {_TABLE} WHERE basis = 'reporting'
+            )
             CROSS JOIN (SELECT unnest(['net', 'gross']) AS series) CROSS JOIN {_GRAINS}
             LEFT JOIN (SELECT * FROM {_TABLE} WHERE dimension = 'all') USING (basis, currency, series, grain)
             GROUP BY ALL
