@@ -95,7 +95,7 @@ def test_a_source_that_fails_leaves_the_others_running_and_the_published_numbers
     same_numbers(tables(two_sources), before)
     stale = freshness(published_dir(two_sources)).stale_sources
     assert stale == {"crm": failure.message}
-    assert staged_rows(two_sources, "subscription_changes") == len("start") + 5  # 7 starts, 2 ends, and the new one
+    assert staged_rows(two_sources, "subscription_changes") == 10  # 8 starts, 1 end, and the new one
 
     file.write_text(whole)
     assert run_job(two_sources, FEBRUARY).outcome == "published"

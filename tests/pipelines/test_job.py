@@ -175,6 +175,76 @@ def test_accounts_with_plain_histories_are_worth_what_their_newest_states_say(sa
     assert {(account, currency): arr for account, currency, arr in ledger if arr} == paying
 
 
+# Billing alone: six customers, two months, reckoned by hand
+
+JANUARY_BY_HAND = {"opening": 0, "new": 600, "expansion": 0, "contraction": 0, "churn": 0, "closing": 600}
+FEBRUARY_BY_HAND = {"opening": 600, "new": 80, "expansion": 100, "contraction": 60, "churn": 50, "closing": 670}
+
+
+@pytest.mark.parametrize(
+    ("month", "by_hand"), [(date(2026, 1, 1), JANUARY_BY_HAND), (date(2026, 2, 1), FEBRUARY_BY_HAND)]
+)
+@pytest.mark.parametrize("series", ["net", "gross"])
+def test_six_customers_movements_are_as_reckoned_by_hand(six_customers, tables, series, month, by_hand):
+    (row,) = month_rows(tables(six_customers), "marts.mrr_movements", month, "reporting", series=series).to_dicts()
+    assert (row["currency"], row["is_complete"], row["fx_impact_arr_minor"]) == ("EUR", True, 0)
+    assert {what: row[f"{what}_mrr"] for what in by_hand} == by_hand
+    assert {what: row[f"{what}_arr_minor"] for what in by_hand} == {w: mrr * 12 * 100 for w, mrr in by_hand.items()}
+
+
+def test_six_customers_churn_and_retention_are_as_reckoned_by_hand(six_customers, tables):
+    february = date(2026, 2, 1)
+    (row,) = month_rows(tables(six_customers), "marts.retention", february, "reporting").to_dicts()
+    expected = {
+        "customer_churn_rate": 1 / 5,  # Dan, of the five of January
+        "customer_retention_rate": 4 / 5,
+        "revenue_churn_rate": 50 / 600,
+        "gross_revenue_churn_rate": (50 + 60) / 600,
+        "net_revenue_churn_rate": (50 + 60 - 100) / 600,
+        "gross_revenue_retention": (100 + 200 + 90 + 0 + 100) / 600,
+        "net_revenue_retention": (100 + 300 + 90 + 0 + 100) / 600,
+        "quick_ratio": (80 + 100) / (60 + 50),
+        "nrr_12m": None,
+    }
+    assert {rate: row[rate] for rate in expected} == expected
+    assert (row["opening_customers"], row["customers_new"], row["customers_lost"], row["closing_customers"]) == (
+        5,
+        1,
+        1,
+        5,
+    )
+    assert (row["n"], row["small_n"]) == (5, True)
+    (revenue,) = month_rows(tables(six_customers), "marts.revenue_per_customer", february, "reporting").to_dicts()
+    assert (revenue["mrr_net"], revenue["arr"], revenue["paying_customers"], revenue["arpa"]) == (670, 8040, 5, 134)
+
+
+def test_with_billing_alone_renewals_and_surveys_are_empty(six_customers, tables):
+    empty = {name for name, frame in tables(six_customers).items() if frame.is_empty()}
+    assert empty == {
+        "facts.contract_term",
+        "facts.survey_answer",
+        "marts.excluded_accounts",
+        "marts.renewals",
+        "marts.upcoming_renewals",
+        "marts.survey_scores",
+        "marts.survey_response_rates",
+        "marts.survey_follow_ups",
+    }
+
+
+@pytest.mark.usefixtures("quick_dagster")
+def test_the_same_company_as_parquet_gives_the_same_tables(six_customers, company, tables):
+    texts = (six_customers.base_dir / "sources.yaml").read_text()
+    settings = company({"sources.yaml": texts.replace(".csv", ".parquet"), "subscriptions.csv": None})
+    rows = pl.read_csv(six_customers.base_dir / "subscriptions.csv", try_parse_dates=True)
+    assert (rows.schema["From"], rows.schema["Amount"]) == (pl.Date, pl.Float64)
+    rows.write_parquet(settings.base_dir / "subscriptions.parquet")
+    assert run_job(settings, date(2026, 2, 28)).outcome == "published"
+    from_csv, from_parquet = tables(six_customers), tables(settings)
+    for name in from_csv.keys() - {"marts.runs", "marts.data_quality"}:
+        assert_frame_equal(from_parquet[name], from_csv[name])
+
+
 # Conservation and refused rows
 
 

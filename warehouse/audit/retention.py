@@ -96,8 +96,9 @@ _FROM_MOVEMENTS = {
     "expansion_rate": ("m.expansion_arr_minor", _OPENING),
     "reactivation_rate": ("m.reactivation_arr_minor", _OPENING),
 }
+# A member with customers but no MRR has no row of movements: nothing moved there.
 _PAIRS_FROM_MOVEMENTS = [
-    (f"{name}_{part}", f"r.{name}_{part}", expression)
+    (f"{name}_{part}", f"r.{name}_{part}", f"coalesce({expression}, 0)")
     for name, expressions in _FROM_MOVEMENTS.items()
     for part, expression in zip(("numerator", "denominator"), expressions, strict=True)
 ]
@@ -238,7 +239,8 @@ INVARIANTS = (
         id="9_rates_from_movements",
         numbers=(9,),
         table=_TABLE,
-        description="Revenue rates rest on the net movements of the same slice, over its opening at the closing rate.",
+        description="Revenue rates rest on the net movements of the same slice (none: 0), over its opening at the "
+        "closing rate.",
         advice="The two marts are of different runs: materialize both again.",
         sql=f"""
             WITH m AS (SELECT * FROM marts.mrr_movements WHERE series = 'net')
