@@ -205,7 +205,9 @@ def _print_headlines(values: list[Any], as_of: date) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for one in values:
-        shown = (_value(value, one.kpi.unit, one.currency) for value in (one.value, one.before))
+        shown = (
+            _value(value, one.kpi.unit, one.currency, observed=one.n is not None) for value in (one.value, one.before)
+        )
         table.add_row(one.kpi.name.en, *shown, _count(one.n))
     out.print(table)
 
@@ -236,9 +238,9 @@ def _cell(name: str, value: Any, unit: str | None) -> str:
     return _value(value, unit or "", None) if name == "value" else "" if value is None else str(value)
 
 
-def _value(value: float | None, unit: str, currency: str | None) -> str:
+def _value(value: float | None, unit: str, currency: str | None, *, observed: bool = True) -> str:
     if value is None:
-        return "not observed"
+        return "-" if observed else "not observed"
     if unit == "rate":
         return f"{value:.2%}"
     if unit == "count":
