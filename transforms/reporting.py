@@ -95,21 +95,28 @@ def in_reporting_currency(rows: pl.DataFrame, rates: pl.DataFrame, keys: list[st
     """Movement rows of all currencies as one row per account, at the closing rate of their period.
 
     `rows`: account_id, currency, period_start (and day, if in `keys`), opening and closing of each level, parts, and
-    the account-level facts. Grain: `keys`. Movements are classified again on the account's total.
+    the account-level facts. Grain: `keys`. Movements are classified again on the account's total. In no order.
     """
-    converted = rows.join(rates, on=["currency", "period_start"], how="left", maintain_order="left").with_columns(
+    is_own = pl.col("currency") == policy.reporting_currency
+    foreign = rows.filter(~is_own).join(rates, on=["currency", "period_start"], how="left", maintain_order="left")
+    converted = foreign.with_columns(
         *(convert(pl.col(balance), pl.col("rate_close")) for balance in BALANCES), *_parts_that_sum()
     )
-    total = (
-        converted.sort(*keys, "currency")
+    amounts = pl.concat([rows.filter(is_own), converted.select(rows.columns)])
+    # Only accounts with several currencies need summing.
+    several = amounts.select("account_id", "currency").unique().filter(pl.col("account_id").is_duplicated())
+    has_several = pl.col("account_id").is_in(several["account_id"].unique().implode())
+    summed = (
+        amounts.filter(has_several)
+        .sort(*keys, "currency")
         .group_by(*keys, maintain_order=True)
         .agg(pl.col(*BALANCES, *PARTS).sum(), pl.col(*ACCOUNT_FACTS, "is_intraperiod").first())
-        .with_columns(
-            currency=pl.lit(policy.reporting_currency),
-            # A currency without a change in the period has no row: only the account's state tells that it pays in it.
-            pays_at_opening=pl.col("opening_state") == "paying",
-            pays_at_closing=pl.col("closing_state") == "paying",
-        )
+    )
+    total = pl.concat([amounts.filter(~has_several).select(summed.columns), summed]).with_columns(
+        currency=pl.lit(policy.reporting_currency),
+        # A currency without a change in the period has no row: only the account's state tells that it pays in it.
+        pays_at_opening=pl.col("opening_state") == "paying",
+        pays_at_closing=pl.col("closing_state") == "paying",
     )
     return with_category(total)
 
