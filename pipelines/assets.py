@@ -17,7 +17,8 @@ from schemas.contract import column_specs
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from schemas.validation import SourceError
-from warehouse.audit import INVARIANTS, Finding, audit
+from warehouse.audit import INVARIANTS, Finding, Invariant, audit
+from warehouse.batches import BATCHES
 from warehouse.publish import freshness, mark_stale, publish
 from warehouse.store import first_rows, row_count
 
@@ -131,12 +132,15 @@ def _tables(
 ) -> dg.AssetsDefinition:
     """One step that builds published tables, followed by the audit of what it built."""
     specs = [asset_spec(table.split("."), PUBLISHED[table], deps=deps, kinds={"duckdb", "polars"}) for table in tables]
+    invariants = [invariant for invariant in INVARIANTS if _shown_by(invariant) in tables]
     checks = [
         dg.AssetCheckSpec(
-            invariant.id, asset=_key(*invariant.table.split(".")), description=invariant.description, blocking=True
+            invariant.id,
+            asset=_key(*_shown_by(invariant).split(".")),
+            description=invariant.description,
+            blocking=True,
         )
-        for invariant in INVARIANTS
-        if invariant.table in tables
+        for invariant in invariants
     ]
 
     @dg.multi_asset(name=step, specs=specs, check_specs=checks)
@@ -150,9 +154,14 @@ def _tables(
             build(con, run, progress)
             for table in tables:
                 yield _built_result(con, run, table)
-            yield from (_check_result(finding) for finding in audit(con, tables))
+            yield from (_check_result(finding) for finding in audit(con, [one.table for one in invariants]))
 
     return tables_of_step
+
+
+def _shown_by(invariant: Invariant) -> str:
+    """The table whose asset bears the check of an invariant: batches are no asset, their mart is."""
+    return "marts.data_quality" if invariant.table == BATCHES else invariant.table
 
 
 def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
@@ -283,7 +292,7 @@ def _check_result(finding: Finding) -> dg.AssetCheckResult:
     holds = finding.offending_rows == 0
     rows = {} if holds else {"rows": dg.MetadataValue.md(as_markdown(finding.sample))}
     return dg.AssetCheckResult(
-        asset_key=_key(*invariant.table.split(".")),
+        asset_key=_key(*_shown_by(invariant).split(".")),
         check_name=invariant.id,
         passed=holds,
         severity=dg.AssetCheckSeverity.ERROR,

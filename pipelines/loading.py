@@ -145,8 +145,8 @@ def stage(
             is_repeat = batch_id in former["batch_id"].to_list()
             refused = quarantined.select("file", "row").unique().height
             accepted = kept.select(PROVENANCE.keys()).unique().height
-            if not is_repeat:
-                store_quarantine(con, batch_id, quarantined.with_columns(recorded_on=pl.lit(as_of)))
+            # Also of a repeated batch: what is refused depends on the rows of other tables too.
+            store_quarantine(con, batch_id, quarantined.with_columns(recorded_on=pl.lit(as_of)))
             record_batch(
                 con,
                 Batch(

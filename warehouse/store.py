@@ -34,6 +34,7 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
     """Readies a connection and its file: UTC, and the schemas. Call it once after each connect."""
     # As a setting of connect() it fails: the extension that knows time zones is not loaded yet.
     con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET enable_progress_bar = false")
     for schema in SCHEMAS:
         con.execute(f"CREATE SCHEMA IF NOT EXISTS {names.column(schema)}")
 

@@ -181,7 +181,7 @@ def test_show_gives_periods_oldest_first_with_what_they_are_made_of(run, six_cus
 def test_show_prints_a_table_with_name_and_formula(run, six_customers):
     output = told(run("show", "mrr", "--grain", "quarter", "--config", six_customers.base_dir), 0)
     assert "Monthly recurring revenue (MRR)" in output
-    assert "2026-01-01" in output
+    assert "2026-Q1 (open)" in output
     assert "670.00" in output
 
 

@@ -275,6 +275,29 @@ def test_what_changes_an_account_recomputes_it_and_nobody_else(shop, monkeypatch
     assert_equal(shop.facts(), shop.from_scratch(as_of))
 
 
+def test_a_row_that_was_refused_as_an_orphan_counts_once_its_parent_is_there(shop):
+    """Its own file is the same on both days: what becomes of a row depends on the other tables too."""
+
+    def refused() -> list[tuple[str, str]]:
+        rows = shop.con.sql(
+            "SELECT q.rule, b.rows_quarantined FROM staging.quarantine q JOIN meta.batches b USING (batch_id)"
+        )
+        return rows.fetchall()
+
+    shop.edit("discounts.csv", "d1,sa", "d2,sb,forever,5000,2026-01-01,\nd1,sa")
+    shop.edit("changes.csv", "2,sb,ib,b,2026-01-02,,active,P\n", "")
+    shop.day(NEXT_DAY)
+    assert refused() == [("orphan", 1)]
+    shop.edit("changes.csv", "3,sc", "2,sb,ib,b,2026-01-02,,active,P\n3,sc")
+    shop.day(date(2026, 2, 9))
+    assert refused() == []
+    worth = shop.facts()["facts.mrr_ledger"].filter(pl.col("account_id") == "b")["closing_arr_minor"]
+    assert worth.to_list() == [1000 * 12 // 2]
+    shop.edit("changes.csv", "2,sb,ib,b,2026-01-02,,active,P\n", "")
+    shop.day(date(2026, 2, 10))
+    assert refused() == [("orphan", 1)]
+
+
 def test_another_policy_rebuilds_every_account(shop):
     before = shop.facts()
     shop.policy = Policy(reporting_timezone="America/Costa_Rica")
