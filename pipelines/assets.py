@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import duckdb
+import polars as pl
 
 from pipelines import core, crm_marts, loading, records, survey_marts
 from pipelines.config import Settings, Source
@@ -63,18 +65,15 @@ def _keys(tables: Sequence[str]) -> list[dg.AssetKey]:
 
 def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
     """Extraction of one source: every table as one raw batch, all of them or none."""
-    specs = [
-        dg.AssetSpec(
-            _key("raw", name, table),
-            description=f"Rows of {table} as the source `{name}` gave them; one Parquet file per batch, never changed.",
-            group_name="raw",
-            kinds={"parquet", source.kind},
-            metadata={"dagster/uri": str(raw_dir(settings) / name / table)},
-        )
-        for table in loading.source_tables(source)
-    ]
+    spec = dg.AssetSpec(
+        _key("raw", name),
+        description=f"Rows of every table as the source `{name}` gave them: one Parquet file per batch, never changed.",
+        group_name="raw",
+        kinds={"parquet", source.kind},
+        metadata={"dagster/uri": str(raw_dir(settings) / name)},
+    )
 
-    @dg.multi_asset(name=f"raw__{name}", specs=specs, retry_policy=EXTRACTION_RETRY)
+    @dg.multi_asset(name=f"raw__{name}", specs=[spec], retry_policy=EXTRACTION_RETRY)
     def raw(context: dg.AssetExecutionContext, run_options: RunOptions) -> Iterator[dg.MaterializeResult[Any]]:
         run = current_run(context, settings, run_options)
         _progress(context)(f"extract {name}")
@@ -83,11 +82,13 @@ def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
         except SourceError as error:
             _note_stale(settings, name, str(error))
             raise dg.Failure(f"{error}", allow_retries=False) from error
-        for table, batch in batches.items():
-            yield dg.MaterializeResult(
-                asset_key=_key("raw", name, table),
-                metadata={"dagster/row_count": batch.rows, "batch_id": batch.batch_id},
-            )
+        landed = pl.DataFrame([{"table": table, **asdict(batch)} for table, batch in batches.items()])
+        yield dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": sum(batch.rows for batch in batches.values()),
+                "batches": dg.MetadataValue.md(as_markdown(landed)),
+            }
+        )
 
     return raw
 
@@ -96,9 +97,7 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
     """Validation of one source: accepted rows with their history, refused rows in quarantine with the rule."""
     tables = loading.source_tables(source)
     specs = [
-        asset_spec(
-            ("staging", name, table), CONTRACTS[table], deps=[_key("raw", name, table)], kinds={"duckdb", "pandera"}
-        )
+        asset_spec(("staging", name, table), CONTRACTS[table], deps=[_key("raw", name)], kinds={"duckdb", "pandera"})
         for table in tables
     ]
     checks = [
