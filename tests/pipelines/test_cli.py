@@ -35,11 +35,12 @@ def parsed(result: Result) -> Any:
 # run
 
 
-def test_a_run_shows_its_steps_the_headlines_and_where_the_release_is(company, kpis):
+@pytest.mark.usefixtures("quick_dagster")
+def test_a_run_shows_its_steps_the_headlines_and_where_the_release_is(run, company):
     settings = company()
-    process = kpis("run", "--config", str(settings.base_dir), "--as-of", "2026-02-28")
-    out, err = process.communicate()
-    assert process.returncode == 0, err
+    result = run("run", "--config", settings.base_dir, "--as-of", "2026-02-28")
+    assert result.exit_code == 0, result.output
+    out, err = result.stdout, result.stderr
     for step in ("extract billing", "validate billing", "account facts", "mrr marts", "publish"):
         assert step in err
     lines = {line.split("│")[1].strip(): line for line in out.splitlines() if line.count("│") == 5}
