@@ -82,6 +82,9 @@ def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
         except SourceError as error:
             _note_stale(settings, name, str(error))
             raise dg.Failure(f"{error}", allow_retries=False) from error
+        except OSError as error:
+            _note_stale(settings, name, error.strerror or type(error).__name__)
+            raise
         landed = pl.DataFrame([{"table": table, **asdict(batch)} for table, batch in batches.items()])
         yield dg.MaterializeResult(
             metadata={

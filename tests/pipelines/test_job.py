@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipelines.config import Settings, load_settings
+from pipelines.config import Settings
 from pipelines.definitions import build_defs
 from pipelines.execute import RunReport, dagster_home, run_job
 from pipelines.run import published_dir, warehouse_file
