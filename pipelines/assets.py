@@ -118,7 +118,7 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
         _progress(context)(f"validate {name}")
         try:
             with warehouse.get_connection() as con:
-                staged = loading.stage(con, name, source, raw_dir(settings), run.as_of)
+                staged = loading.stage(con, name, source, raw_dir(settings), run.as_of, run.policy.reporting_timezone)
         except SourceError as error:
             _note_stale(settings, name, str(error))
             raise dg.Failure(f"{error}", allow_retries=False) from error

@@ -39,7 +39,7 @@ def _check(settings: Settings, name: str, source: Source) -> list[Checked]:
         prepare(con)
         try:
             extract(name, source, settings.base_dir, Path(folder), as_of)
-            staged = stage(con, name, source, Path(folder), as_of)
+            staged = stage(con, name, source, Path(folder), as_of, settings.policy.reporting_timezone)
         except SourceError as error:
             return [Checked(name, ", ".join(source_tables(source)), problem=str(error))]
     return [

@@ -72,10 +72,13 @@ def run(
     elif report.outcome == "published" and release is not None:
         with open_published(published_dir(settings)) as con:
             _print_headlines(headlines(con), release.as_of)
+        same = f" --config {config}" if config else ""
         if report.warnings:
-            out.print(f"[yellow]{len(report.warnings)} tables had refused rows[/]: kpis check --quarantine")
+            out.print(f"[yellow]Tables with refused rows: {len(report.warnings)}[/]. See kpis check --quarantine{same}")
         out.print(f"Published {release.database}", soft_wrap=True)
-        out.print("Next: kpis show mrr --by segment, kpis explain ACCOUNT, make ui (http://127.0.0.1:3000)")
+        out.print(
+            f"Next: kpis show mrr --by segment{same}, kpis explain ACCOUNT{same}, make ui (http://127.0.0.1:3000)"
+        )
     else:
         for failure in report.failures:
             err.print(failure.place, style="red", highlight=False)

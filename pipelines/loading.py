@@ -16,7 +16,7 @@ from pipelines.sources.files import RawTable, read_raw
 from pipelines.sources.mapping import to_canonical
 from schemas.contract import Contract, key_columns
 from schemas.sources import CONTRACTS
-from schemas.validation import PROVENANCE, QUARANTINE, split, with_provenance
+from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_provenance
 from transforms.quality import cross_check
 from transforms.subscription_states import with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
@@ -27,6 +27,10 @@ from warehouse.staging import merge_batch
 from warehouse.store import transaction
 
 Source = FilesSource | SampleSource
+
+
+class NothingAccepted(SourceError):
+    """A table none of whose rows keeps its contract: the mapping is wrong, not the rows."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,17 @@ def stage(
     source: Source,
     raw_dir: Path,
     as_of: date,
+    day_zone: str = "UTC",
 ) -> list[StagedTable]:
     """Validates the newest load of a source and merges what is accepted into staging, all tables or none.
 
-    Rows that break their contract or a cross-table rule go to quarantine with the rule. Invariant 20.
+    Rows that break their contract or a cross-table rule go to quarantine with the rule. A day without a time begins at
+    midnight of `day_zone`. Invariant 20.
     """
     batches = newest_load(raw_dir, name)
     known = read_batches(con).filter(pl.col("source") == name)
     mapped = {
-        table: _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id))
+        table: _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id), day_zone)
         for table, batch in batches.items()
     }
     checked = cross_check(_priced({table: one.rows for table, one in mapped.items()}))
@@ -184,17 +190,23 @@ def stage(
     return staged
 
 
-def _map(name: str, table: str, source: Source, raw: pl.DataFrame) -> _Mapped:
+def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str) -> _Mapped:
     contract = CONTRACTS[table]
     if isinstance(source, SampleSource):
         readable, rejected, repeated, rows_in = raw, pl.DataFrame(schema=QUARANTINE), raw.clear(), raw.height
     else:
-        result = to_canonical(RawTable(name, table, raw), source.tables[table], contract)
+        result = to_canonical(RawTable(name, table, raw), source.tables[table], contract, day_zone)
         readable, rejected, repeated = result.frame, result.rejected, result.superseded
         rows_in = raw.height - result.left_out
     parts = split(contract, readable)
     superseded = pl.concat([rows.select(PROVENANCE.keys()) for rows in (repeated, parts.superseded)]).unique().height
     quarantined = pl.concat([rejected, parts.quarantined])
+    if rows_in > 1 and parts.accepted.is_empty() and not quarantined.is_empty():
+        rules = ", ".join(sorted(quarantined["rule"].unique()))
+        raise NothingAccepted(
+            f"source {name}, table {table}: none of the {rows_in:,} rows was accepted ({rules}). "
+            f"First: {quarantined['advice'][0]}"
+        )
     keys = readable.select(key_columns(contract))
     return _Mapped(contract, parts.accepted, quarantined, superseded, rows_in, keys)
 

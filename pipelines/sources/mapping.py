@@ -40,7 +40,7 @@ class Mapped:
     left_out: int
 
 
-def to_canonical(raw: RawTable, spec: TableMapping, contract: type[Contract]) -> Mapped:
+def to_canonical(raw: RawTable, spec: TableMapping, contract: type[Contract], day_zone: str = "UTC") -> Mapped:
     """Canonical rows of a raw table, in its order. A row with a cell that cannot be read is rejected, with every rule.
 
     Raises `WrongType` where no cell of a column in a file can be read, `WrongMapping` where the mapping cannot be
@@ -54,7 +54,7 @@ def to_canonical(raw: RawTable, spec: TableMapping, contract: type[Contract]) ->
     # Amounts come last: they need the currency of their row.
     for name, one in sorted(bound.items(), key=lambda item: item[1].mapping.money is not None):
         values[name], refused = _column(
-            one, frame, spec.read.decimal_comma, values.get("currency"), f"{place}, column {name!r}"
+            one, frame, spec.read.decimal_comma, values.get("currency"), f"{place}, column {name!r}", day_zone
         )
         refusals += refused
     columns = canonical_columns(contract, spec.shape)
@@ -88,19 +88,28 @@ def _where(frame: pl.DataFrame, spec: TableMapping, place: str) -> pl.DataFrame:
 
 
 def _column(
-    one: Bound, frame: pl.DataFrame, eu: bool, currency: pl.Series | None, place: str
+    one: Bound, frame: pl.DataFrame, eu: bool, currency: pl.Series | None, place: str, day_zone: str
 ) -> tuple[pl.Series, list[Refusal]]:
-    """Typed values of one canonical column, and the rows that cannot have one. `eu`: numbers have a decimal comma."""
+    """Typed values of one canonical column, and the rows that cannot have one. `eu`: numbers have a decimal comma.
+
+    `day_zone`: where a day without a time begins, unless the mapping names a zone.
+    """
     mapping, dtype = one.mapping, one.column.dtype
     if one.hashed:
         return _hash([_text(frame, header, place) for header in one.hashed]), []
     if one.header and frame.schema[one.header].is_temporal() and dtype.is_temporal():
-        values, refusals = _of_moments(frame[one.header], dtype, mapping.tz or "UTC"), []
+        is_day = frame.schema[one.header] == pl.Date
+        zone = mapping.tz or (day_zone if is_day else "UTC")
+        values, refusals = _of_moments(frame[one.header], dtype, zone), []
     else:
         given = _text(frame, one.header, place) if one.header else _repeat(_literal(mapping.const), frame, pl.String())
         words, untranslated = _translated(one, given)
         codes = None if mapping.money is None else _codes(one, frame, currency, place)
         values, unread = _typed(one, words, eu, codes)
+        if isinstance(dtype, pl.Datetime) and mapping.tz is None:
+            values = values.zip_with(
+                ~_are_days(words, mapping.time), cells.in_utc(values.dt.replace_time_zone(None), day_zone)
+            )
         refusals = [refusal for refusal in (*untranslated, *unread) if refusal.breaks.any()]
         if refusals and one.header is None:
             raise WrongMapping(f"{place}: `const` does not fit. {refusals[0].advice}")
@@ -112,6 +121,14 @@ def _column(
         values, unread = _minus_months(one, values, months)
         refusals += unread
     return values, refusals
+
+
+def _are_days(words: pl.Series, form: str | None) -> pl.Series:
+    """True where a cell is a day without a time."""
+    if form in (None, "iso"):
+        return words.str.contains(r"^\d{4}-\d{2}-\d{2}$").fill_null(False)
+    has_time = any(part in form for part in ("%H", "%I", "%T", "%R", "%s", "%c", "epoch"))
+    return pl.repeat(not has_time, words.len(), dtype=pl.Boolean, eager=True)
 
 
 def _translated(one: Bound, given: pl.Series) -> tuple[pl.Series, list[Refusal]]:
