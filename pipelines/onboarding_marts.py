@@ -20,7 +20,10 @@ def build_onboarding(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
     refs = pl.concat([frame.select("source", ref="account_id") for frame in sources])
     mapping = identity.account_of_refs(refs, who.mapping, who.known)
     reached, agreed, contracts = (
-        identity.without_excluded(identity.resolve(frame, mapping, "account_id"))[0] for frame in sources
+        identity.without_excluded(
+            identity.resolve(frame.with_columns(account_ref="account_id"), mapping, "account_id")
+        )[0]
+        for frame in sources
     )
     accounts = onboardings(reached, contracts, run.as_of)
     milestones = milestones_due(reached, run.as_of)

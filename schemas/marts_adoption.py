@@ -8,7 +8,10 @@ ADOPTION_GRAINS = ("week", "month", "quarter", "year")
 
 
 class UsageDay(Contract, table="facts.usage_day", key=("account_id", "day")):
-    """One row per account and day on which any user of it used the product, if only to log in. Definitions section 14."""
+    """One row per account and day on which any user of it used the product, if only to log in.
+
+    Definitions section 14.
+    """
 
     account_id: pl.String = required("Account; `unassigned` where the use belongs to none.")
     day: pl.Date = required("Day of use in the reporting time zone.")

@@ -7,13 +7,14 @@ from schemas.contract import Contract, optional, required
 ONBOARDING_GRAINS = ("week", "month", "quarter", "year")
 
 
-class Onboarding(Contract, table="facts.onboarding", key=("account_id",)):
+class Onboarding(Contract, table="facts.onboarding", key=("account_id", "account_ref")):
     """One row per account with onboarding milestones and a contract start by the run's `as_of`.
 
     Definitions section 12.
     """
 
     account_id: pl.String = required("Account.")
+    account_ref: pl.String = required("The account, or where that is `unassigned` its id in the source.")
     contract_start: pl.Date = required("First contract start: the milestone's, else the first term of a contract.")
     onboarded_on: pl.Date = optional("Day on which onboarding was completed; null while it is open.")
     first_value_on: pl.Date = optional("Day of the first value event; null while there is none.")

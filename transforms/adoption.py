@@ -4,7 +4,7 @@ Everything is counted per account at the end of each period (`as_of` for the run
 be taken in shards. A user is an id within an account. Any recorded use counts, a login alone too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -155,9 +155,7 @@ def feature_adoption(sums: pl.DataFrame, first_use: date | None, policy: Policy,
         return empty_frame(FeatureAdoption).drop("policy_version")
     rate = Rate("feature_adoption", pl.col("using_accounts"), pl.col("entitled_accounts"))
     return (
-        with_rates(
-            _complete(sums, ["feature"], first_use, as_of), [rate], pl.col("entitled_accounts"), policy.small_n
-        )
+        with_rates(_complete(sums, ["feature"], first_use, as_of), [rate], pl.col("entitled_accounts"), policy.small_n)
         .select(empty_frame(FeatureAdoption).drop("policy_version").columns)
         .sort("grain", "feature", *SLICE, "period_start")
     )
@@ -201,12 +199,7 @@ def _accounts(
     present = access.join(customers, on=key, how="semi").select(*key, is_present=pl.lit(1, pl.Int64))
     parts = [_seats(seats, ends), *users, user_days, access, present]
     measures = ("purchased_seats", "is_unlimited", *WINDOWS, "user_days", "has_access", "is_present")
-    return (
-        pl.concat(parts, how="diagonal")
-        .group_by(key)
-        .agg(pl.col(measures).sum())
-        .sort(key)
-    )
+    return pl.concat(parts, how="diagonal").group_by(key).agg(pl.col(measures).sum()).sort(key)
 
 
 def _seats(seats: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
@@ -283,11 +276,11 @@ def _feature_sums(
     key = ["account_id", "period_start"]
     held = _bundles(known.states, customers, ends)
     features = _features_of(held["bundle"].unique().sort(), entitlements)
-    counted = sum_by_member(
-        with_members(held, known.attributes), _BUNDLE, {"entitled_accounts": pl.lit(1, pl.Int64)}
-    )
-    entitled = counted.join(features, on="bundle").group_by("feature", "period_start", *SLICE).agg(
-        pl.col("entitled_accounts").sum()
+    counted = sum_by_member(with_members(held, known.attributes), _BUNDLE, {"entitled_accounts": pl.lit(1, pl.Int64)})
+    entitled = (
+        counted.join(features, on="bundle")
+        .group_by("feature", "period_start", *SLICE)
+        .agg(pl.col("entitled_accounts").sum())
     )
     using = (
         used.join(entitlements.select("feature").unique(), on="feature", how="semi")
@@ -322,9 +315,7 @@ def _bundles(states: pl.DataFrame, customers: pl.DataFrame, ends: pl.DataFrame) 
     return pl.concat(
         [
             plans.filter("is_alone").select(*key, bundle="plan"),
-            plans.filter(~pl.col("is_alone"))
-            .group_by(key)
-            .agg(bundle=pl.col("plan").str.join(_AND)),
+            plans.filter(~pl.col("is_alone")).group_by(key).agg(bundle=pl.col("plan").str.join(_AND)),
         ]
     ).sort(key)
 

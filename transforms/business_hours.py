@@ -23,7 +23,8 @@ def business_minutes(spans: pl.DataFrame, start: str, end: str, policy: Policy) 
         return pl.Series([None] * spans.height, dtype=pl.Float64)
     hours = _hours(first, last, policy)
     until_start, until_end = (_business_time(spans[column], local[column], hours) for column in (start, end))
-    return (until_end - until_start).dt.total_microseconds() / 60_000_000
+    minutes: pl.Series = (until_end - until_start).dt.total_microseconds() / 60_000_000
+    return minutes
 
 
 def _hours(first: date, last: date, policy: Policy) -> pl.DataFrame:
@@ -63,7 +64,9 @@ def _instant(minutes: pl.Expr, zone: str) -> pl.Expr:
     """The moment of a day's local time. One that the clocks skip is the one an hour later."""
     local = pl.col("day").cast(pl.Datetime("us")) + pl.duration(minutes=minutes)
     return pl.coalesce(
-        (local + skipped).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+        (local + skipped)
+        .dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+        .dt.convert_time_zone("UTC")
         for skipped in (pl.duration(), pl.duration(hours=1))
     )
 

@@ -8,9 +8,7 @@ from transforms.periods import period_start
 from transforms.slices import SLICE, sum_by_member, with_members
 
 
-def customer_days(
-    days: pl.DataFrame, customers: pl.DataFrame, attributes: pl.DataFrame, as_of: date
-) -> pl.DataFrame:
+def customer_days(days: pl.DataFrame, customers: pl.DataFrame, attributes: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """The customers at the end of each day, summed over the days of each period up to `as_of`.
 
     `days`: facts.account_day; `customers`: rows of marts.retention that count customers (grain, period_start,

@@ -13,7 +13,7 @@ from schemas.policy import Policy
 from transforms.durations import km_quantiles_by_member, medians_by_member
 from transforms.periods import calendar, period_start
 from transforms.rates import Rate, with_rates
-from transforms.slices import SLICE, complete, sum_by_member, with_members
+from transforms.slices import SLICE, UNASSIGNED, complete, sum_by_member, with_members
 
 START, ONBOARDED, VALUED = "contract_start", "onboarding_completed", "first_value"
 _TIMES = {"time_to_onboard_days": "onboarded_accounts", "time_to_value_days": "valued_accounts"}
@@ -29,7 +29,8 @@ _REACHED = ((ONBOARDED, "onboarded_on", "onboarded_accounts"), (VALUED, "first_v
 def onboardings(milestones: pl.DataFrame, contracts: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """facts.onboarding: accounts with any milestone, from their contract start. Definitions section 12.
 
-    `milestones`, `contracts`: the source contracts with the account resolved. Grain: account. The start is that of the
+    `milestones`, `contracts`: the source contracts with `account_ref`, the source's own id of the account, and the
+    account resolved. Grain: account; of what is `unassigned`, the source's own account. The start is that of the
     milestone `contract_start` (its due day where no other is known), else the first term of the account's contracts;
     accounts without either, or that start after `as_of`, are left out. Of several onboardings of an account it is the
     first. What was reached before the start took 0 days.
@@ -40,13 +41,15 @@ def onboardings(milestones: pl.DataFrame, contracts: pl.DataFrame, as_of: date) 
         "onboarded_on": pl.when(pl.col("kind") == ONBOARDED).then(reached),
         "first_value_on": pl.when(pl.col("kind") == VALUED).then(reached),
     }
-    first_terms = contracts.group_by("account_id").agg(first_term=pl.col("term_start").min())
+    whose = ["account_id", "account_ref"]
+    own = pl.when(pl.col("account_id") == UNASSIGNED).then("account_ref").otherwise("account_id").alias("account_ref")
+    first_terms = contracts.group_by("account_id", own).agg(first_term=pl.col("term_start").min())
     days = {"time_to_onboard_days": "onboarded_on", "time_to_value_days": "first_value_on"}
     start = pl.col("contract_start")
     return (
-        milestones.group_by("account_id")
+        milestones.group_by("account_id", own)
         .agg(event.min().alias(name) for name, event in events.items())
-        .join(first_terms, on="account_id", how="left")
+        .join(first_terms, on=whose, how="left")
         .with_columns(contract_start=pl.coalesce("stated_start", "first_term"))
         .filter(start <= as_of)
         .with_columns(
@@ -54,7 +57,7 @@ def onboardings(milestones: pl.DataFrame, contracts: pl.DataFrame, as_of: date) 
             days_since_start=(pl.lit(as_of) - start).dt.total_days(),
         )
         .select(empty_frame(Onboarding).columns)
-        .sort("account_id")
+        .sort(whose)
     )
 
 

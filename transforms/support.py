@@ -213,9 +213,7 @@ def _support_slices(
     return slices
 
 
-def _resource_slices(
-    views: pl.DataFrame, attributes: pl.DataFrame, grain: str, periods: pl.DataFrame
-) -> pl.DataFrame:
+def _resource_slices(views: pl.DataFrame, attributes: pl.DataFrame, grain: str, periods: pl.DataFrame) -> pl.DataFrame:
     measures = {
         "views": pl.lit(1, pl.Int64),
         "rated_count": pl.col("rating").is_not_null().cast(pl.Int64),
@@ -228,8 +226,9 @@ def _resource_slices(
         rows.with_columns(resource_id=pl.lit(ALL_RESOURCES)), ["resource_id", "period_start"], measures
     )
     single = (
-        rows.group_by("resource_id", "period_start")
-        .agg(measure.sum().alias(name) for name, measure in measures.items())
-        .select("resource_id", "period_start", dimension=pl.lit("all"), member=pl.lit("all"), *measures)
+        rows.select("resource_id", "period_start", **measures)
+        .group_by("resource_id", "period_start")
+        .agg(pl.col(*measures).sum())
+        .with_columns(dimension=pl.lit("all"), member=pl.lit("all"))
     )
     return complete(pl.concat([together, single.select(together.columns)]), periods, ["resource_id"])
