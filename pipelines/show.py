@@ -64,8 +64,8 @@ def find_kpi(name: str) -> Kpi:
 def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: str, last: int) -> pl.DataFrame:
     """A KPI by period and member in the reporting currency: the last periods, oldest first.
 
-    Columns: period_start, period_end, is_complete, [age, ticket_type, feature,] member, value, numerator, denominator, n,
-    small_n, currency, policy_version; those that the KPI does not have are absent.
+    Columns: period_start, period_end, is_complete, [age, ticket_type, feature,] member, value, numerator, denominator,
+    n, small_n, currency, policy_version; those that the KPI does not have are absent.
     """
     if grain not in kpi.grains:
         raise UnknownName(f"{kpi.id} has no grain {grain!r}; its grains are {', '.join(kpi.grains)}")

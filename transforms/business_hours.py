@@ -74,10 +74,8 @@ def _instant(minutes: pl.Expr, zone: str) -> pl.Expr:
 def _business_time(moments: pl.Series, days: pl.Series, hours: pl.DataFrame) -> pl.Series:
     """The business time from the first day of `hours` to each moment."""
     at = (days - hours["day"][0]).dt.total_days()
-    day = hours.select("before", "opens_at", "closes_at")[at]
+    day = hours.select(pl.col("before", "opens_at", "closes_at").gather(at))
     inside = pl.min_horizontal(pl.max_horizontal("moment", "opens_at"), "closes_at") - pl.col("opens_at")
-    return (
-        day.with_columns(moments.alias("moment"))
-        .select(pl.when(pl.col("moment").is_not_null()).then(pl.col("before") + inside.fill_null(pl.duration())))
-        .to_series()
-    )
+    passed = pl.col("before") + inside.fill_null(pl.duration())
+    known = day.with_columns(moments.alias("moment")).select(pl.when(pl.col("moment").is_not_null()).then(passed))
+    return known.to_series()
