@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from pipelines import core, crm_marts, loading, records, survey_marts
+from pipelines import churn_marts, core, crm_marts, loading, records, survey_marts
 from pipelines.config import Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.resources import RunOptions, Warehouse
@@ -41,10 +41,17 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     staged = [key for assets in loads for key in assets.keys if key.path[0] == "staging"]
     attributes = [_key("facts", "account_attributes")]
     account_facts = _keys(core.ACCOUNT_FACTS)
+    churn_events = _keys(churn_marts.CHURN_EVENT_TABLES)
+    mrr_marts = _keys(core.MRR_MARTS)
     built = [
         _tables(settings, "account_facts", core.ACCOUNT_FACTS, staged, core.build_account_facts),
         _tables(settings, "attributes", ["facts.account_attributes"], account_facts, core.build_attributes),
-        _tables(settings, "mrr_marts", core.MRR_MARTS, attributes, core.build_mrr_marts),
+        _tables(
+            settings, "churn_events", churn_marts.CHURN_EVENT_TABLES, account_facts, churn_marts.build_churn_events
+        ),
+        _tables(settings, "mrr_marts", core.MRR_MARTS, [*attributes, *churn_events], core.build_mrr_marts),
+        _tables(settings, "churn_reasons", churn_marts.CHURN_REASON_TABLES, mrr_marts, churn_marts.build_churn_reasons),
+        _tables(settings, "dunning", churn_marts.DUNNING_TABLES, mrr_marts, churn_marts.build_dunning),
         _tables(settings, "renewals", crm_marts.RENEWAL_TABLES, attributes, crm_marts.build_renewals),
         _tables(settings, "surveys", survey_marts.SURVEY_TABLES, attributes, survey_marts.build_surveys),
         _tables(settings, "records", records.RECORD_TABLES, account_facts, records.build_records),

@@ -104,9 +104,9 @@ Dunning = mart(
     """One row per slice, period of the first failure and bucket: failed payments, retries and what was recovered.
 
     In the reporting currency, at the rate of the month of the first failure. By decline code every measure is of the
-    payments that failed first with the code. By attempt number, days since the failure and weekday retries and
-    recoveries are those of the bucket and failed payments those of the whole slice, so that the recovery rates of the
-    buckets add up to the total. Buckets are published for the dimensions all and segment. Rates of a recent period
+    payments that failed first with the code. By attempt number, days since the failure and weekday the attempts,
+    retries and recoveries are those of the bucket, and failed payments those of the whole slice: so the recovery rates
+    of the buckets add up to the total. Buckets are published for the dimensions all and segment. Rates of a recent period
     still rise. Definitions section 15.
     """,
     [
@@ -116,10 +116,9 @@ Dunning = mart(
         text("breakdown", "What payments or retries are told apart by; all for the total.", BREAKDOWNS),
         text("bucket", "One of the breakdown; `all` for the total."),
         count("failed_payments", "Payments that failed for the first time in the period."),
-        count("failed_attempts", "Failed attempts on them, the first included."),
+        count("failed_attempts", "Failed attempts on them, the first included (in a bucket of retries: failed retries)."),
         count("retries", "Attempts on them after the first failure."),
         count("recovered_payments", "Payments that a retry collected."),
-        count("open_payments", "Payments that no retry has collected by `as_of`."),
         Column("failed_amount_minor", pl.Int64, "Amount of the failed payments, minor units."),
         Column("recovered_amount_minor", pl.Int64, "Amount of them that was collected, minor units."),
         Column("failed_amount", pl.Float64, "failed_amount_minor in major units."),
