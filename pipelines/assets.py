@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from pipelines import churn_marts, core, crm_marts, loading, records, survey_marts
+from pipelines import action_marts, churn_marts, core, crm_marts, loading, records, survey_marts
 from pipelines.config import Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.resources import RunOptions, Warehouse
@@ -43,6 +43,10 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     account_facts = _keys(core.ACCOUNT_FACTS)
     churn_events = _keys(churn_marts.CHURN_EVENT_TABLES)
     mrr_marts = _keys(core.MRR_MARTS)
+    known_now = [
+        *churn_events,
+        *_keys([*churn_marts.DUNNING_TABLES, *crm_marts.RENEWAL_TABLES, *survey_marts.SURVEY_TABLES]),
+    ]
     built = [
         _tables(settings, "account_facts", core.ACCOUNT_FACTS, staged, core.build_account_facts),
         _tables(settings, "attributes", ["facts.account_attributes"], account_facts, core.build_attributes),
@@ -54,6 +58,8 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         _tables(settings, "dunning", churn_marts.DUNNING_TABLES, mrr_marts, churn_marts.build_dunning),
         _tables(settings, "renewals", crm_marts.RENEWAL_TABLES, attributes, crm_marts.build_renewals),
         _tables(settings, "surveys", survey_marts.SURVEY_TABLES, attributes, survey_marts.build_surveys),
+        _tables(settings, "segments", action_marts.SEGMENT_TABLES, attributes, action_marts.build_segments),
+        _tables(settings, "actions", action_marts.ACTION_TABLES, known_now, action_marts.build_actions),
         _tables(settings, "records", records.RECORD_TABLES, account_facts, records.build_records),
     ]
     return [*loads, *built, _release(settings, sorted(key for assets in built for key in assets.keys))]

@@ -116,7 +116,9 @@ Dunning = mart(
         text("breakdown", "What payments or retries are told apart by; all for the total.", BREAKDOWNS),
         text("bucket", "One of the breakdown; `all` for the total."),
         count("failed_payments", "Payments that failed for the first time in the period."),
-        count("failed_attempts", "Failed attempts on them, the first included (in a bucket of retries: failed retries)."),
+        count(
+            "failed_attempts", "Failed attempts on them, the first included (in a bucket of retries: failed retries)."
+        ),
         count("retries", "Attempts on them after the first failure."),
         count("recovered_payments", "Payments that a retry collected."),
         Column("failed_amount_minor", pl.Int64, "Amount of the failed payments, minor units."),

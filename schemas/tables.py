@@ -1,6 +1,6 @@
 """Every published table by its full name: facts, then marts."""
 
-from schemas import facts, marts, marts_churn, marts_renewals, marts_surveys
+from schemas import facts, marts, marts_actions, marts_churn, marts_renewals, marts_surveys
 from schemas.contract import Contract, table_name
 
 _CONTRACTS: tuple[type[Contract], ...] = (
@@ -17,6 +17,9 @@ _CONTRACTS: tuple[type[Contract], ...] = (
     marts_surveys.SurveyFollowUps,
     marts_churn.ChurnReasons,
     marts_churn.Dunning,
+    marts_actions.Segments,
+    marts_actions.ActionList,
+    marts_actions.Account360,
 )
 
 PUBLISHED: dict[str, type[Contract]] = {table_name(contract): contract for contract in _CONTRACTS}

@@ -119,21 +119,20 @@ def churn_reason_sums(
             .with_columns(
                 pl.col("arr_minor").fill_null(0),
                 pl.col("is_unmapped").cast(pl.Int64).alias("unmapped_customers"),
-                *((pl.col("reason_source") == source).cast(pl.Int64).alias(f"from_{source}") for source in REASON_SOURCES),
+                *(
+                    (pl.col("reason_source") == source).cast(pl.Int64).alias(f"from_{source}")
+                    for source in REASON_SOURCES
+                ),
                 customers=pl.lit(1, pl.Int64),
             )
             .sort(keys)
         )
-        sums = sum_by_member(
-            with_members(rows, attributes), ["period_start", "churn_type", "churn_reason"], measures
-        )
+        sums = sum_by_member(with_members(rows, attributes), ["period_start", "churn_type", "churn_reason"], measures)
         slices.append(sums.select(pl.lit(grain).alias("grain"), pl.all()))
     return pl.concat(slices)
 
 
-def churn_reasons(
-    sums: pl.DataFrame, retention: pl.DataFrame, movements: pl.DataFrame, policy: Policy
-) -> pl.DataFrame:
+def churn_reasons(sums: pl.DataFrame, retention: pl.DataFrame, movements: pl.DataFrame, policy: Policy) -> pl.DataFrame:
     """marts.churn_reasons: the reasons, under the totals per churn type of the marts of section 4.
 
     `sums`: `churn_reason_sums` of all accounts; `retention`, `movements`: marts.retention and marts.mrr_movements, of

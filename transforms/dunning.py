@@ -106,7 +106,9 @@ def dunning(
         "grain", "period_start", *SLICE, pl.col("closing_arr_past_due_minor").alias(_AT_RISK)
     )
     rows = pl.concat(
-        _grain_slices(events, attributes, at_risk.filter(pl.col("grain") == grain), calendar(first, as_of, grain), grain)
+        _grain_slices(
+            events, attributes, at_risk.filter(pl.col("grain") == grain), calendar(first, as_of, grain), grain
+        )
         for grain in DUNNING_GRAINS
     )
     formulas = [
@@ -174,9 +176,7 @@ def _grain_slices(
 ) -> pl.DataFrame:
     """Totals and buckets of one grain; a period without failures is a row of zeros."""
     index = ["period_start", *SLICE]
-    rows = with_members(
-        events.with_columns(period_start=period_start(pl.col("first_failed_on"), grain)), attributes
-    )
+    rows = with_members(events.with_columns(period_start=period_start(pl.col("first_failed_on"), grain)), attributes)
     observed = at_risk.drop("grain").join(periods.select("period_start"), on="period_start", how="semi")
     sums = sum_by_member(rows, ["period_start"], _MEASURES).join(observed, on=index, how="full", coalesce=True)
     totals = complete(sums, periods, [])
