@@ -146,7 +146,10 @@ def _tables(
     specs = [asset_spec(table.split("."), PUBLISHED[table], deps=deps, kinds={"duckdb", "polars"}) for table in tables]
     checks = [
         dg.AssetCheckSpec(
-            invariant.id, asset=_key(*invariant.table.split(".")), description=invariant.description, blocking=True
+            invariant.id,
+            asset=_key(*invariant.table.split(".")),
+            description=invariant.description,
+            blocking=invariant.blocks,
         )
         for invariant in INVARIANTS
         if invariant.table in tables
@@ -299,7 +302,7 @@ def _check_result(finding: Finding) -> dg.AssetCheckResult:
         asset_key=_key(*invariant.table.split(".")),
         check_name=invariant.id,
         passed=holds,
-        severity=dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.ERROR if invariant.blocks else dg.AssetCheckSeverity.WARN,
         description="holds" if holds else f"{finding.offending_rows} rows break it. {invariant.advice}",
         metadata={"offending_rows": finding.offending_rows, **rows},
     )

@@ -46,7 +46,8 @@ def build_churn_reasons(con: duckdb.DuckDBPyConnection, run: Run, progress: Prog
         )
         members = attributes.filter(pl.col("account_id").is_in(accounts.implode()))
         sums.append(churn_reason_sums(resolved, days, of_shard, members, rates, periods, run.policy, run.as_of))
-    mart = churn_reasons(add_up(sums), read(con, "marts.retention"), read(con, "marts.mrr_movements"), run.policy)
+    retention = con.sql("SELECT * FROM marts.retention WHERE basis = 'reporting' AND grain <> 'day'").pl()
+    mart = churn_reasons(add_up(sums), retention, _net_movements(con), run.policy)
     return write(con, run, "marts.churn_reasons", mart)
 
 
@@ -69,6 +70,13 @@ def build_dunning(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
     needed = failed.select("currency", month=pl.col("first_failed_on").dt.truncate("1mo"))
     rates = exchange_rates(con, run, needed)
     attributes = read(con, "facts.account_attributes")
-    mart = dunning(attempts, attributes, read(con, "marts.mrr_movements"), rates, run.policy, run.as_of)
+    mart = dunning(attempts, attributes, _net_movements(con), rates, run.policy, run.as_of)
     frames = (attempts, mart)
     return {name: write(con, run, name, frame) for name, frame in zip(DUNNING_TABLES, frames, strict=True)}
+
+
+def _net_movements(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """The net series in the reporting currency; the days would be most of the rows."""
+    net = "basis = 'reporting' AND series = 'net' AND grain <> 'day'"
+    rows: pl.DataFrame = con.sql(f"SELECT * FROM marts.mrr_movements WHERE {net}").pl()
+    return rows

@@ -62,8 +62,12 @@ def run(
     elif report.outcome == "published" and release is not None:
         with open_published(published_dir(settings)) as con:
             _print_headlines(headlines(con), release.as_of)
-        if report.warnings:
-            out.print(f"[yellow]{len(report.warnings)} tables had refused rows[/]: kpis check --quarantine")
+        refused = [warning for warning in report.warnings if warning.place.endswith(": no_rows_refused")]
+        if refused:
+            out.print(f"[yellow]{len(refused)} tables had refused rows[/]: kpis check --quarantine")
+        for warning in report.warnings:
+            if warning not in refused:
+                out.print(f"[yellow]{warning.place}[/]: {warning.message}", soft_wrap=True, highlight=False)
         out.print(f"Published {release.database}", soft_wrap=True)
         out.print("Next: kpis show mrr --by segment, kpis explain ACCOUNT, make ui (http://127.0.0.1:3000)")
     else:

@@ -1,7 +1,7 @@
 """Contracts of why customers leave and whether failed payments come back: churn reasons and dunning.
 
-ARR is in annualised minor units of `currency`, payments in its minor units; columns without `_minor` are in major units.
-Rates come from the catalogue.
+ARR is in annualised minor units of `currency`, payments in its minor units; columns without `_minor` are in major
+units. Rates come from the catalogue.
 """
 
 import polars as pl
@@ -106,8 +106,8 @@ Dunning = mart(
     In the reporting currency, at the rate of the month of the first failure. By decline code every measure is of the
     payments that failed first with the code. By attempt number, days since the failure and weekday the attempts,
     retries and recoveries are those of the bucket, and failed payments those of the whole slice: so the recovery rates
-    of the buckets add up to the total. Buckets are published for the dimensions all and segment. Rates of a recent period
-    still rise. Definitions section 15.
+    of the buckets add up to the total. Buckets are published for the dimensions all and segment. Rates of a recent
+    period still rise. Definitions section 15.
     """,
     [
         *period_columns(SPARSE_GRAINS),

@@ -20,22 +20,21 @@ _MEASURES = LEVELS[:4]
 
 
 def segment_months(days: pl.DataFrame, attributes: pl.DataFrame, crm: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """marts.segments: the segment of every account in every month in which it is a customer at the end of some day.
+    """marts.segments: the segment of every account in every month in which it is a customer.
 
-    `days`: `account_days` of whole accounts, sorted by account and day; `attributes`: `account_attributes`; `crm`:
-    `Accounts` under resolved ids. Grain: account x month up to that of `as_of`. Account-local. Section 16.
+    That is before the month begins, or at the end of a day in it. `days`: `account_days` of whole accounts, sorted by
+    account and day; `attributes`: `account_attributes`; `crm`: `Accounts` under resolved ids. Grain: account x month up
+    to that of `as_of`. Account-local. Definitions section 16.
     """
-    ends_on = runs.following(pl.col("day"), "account_id")
-    spans = days.with_columns(ends_on=ends_on.fill_null(as_of + timedelta(days=1))).filter(
-        pl.col("closing_state") != "none"
-    )
-    month, last = pl.col("day").dt.truncate("1mo"), pl.col("ends_on").dt.offset_by("-1d").dt.truncate("1mo")
+    ends_on = runs.following(pl.col("day"), "account_id").fill_null(as_of)
+    first, last = pl.col("day").dt.truncate("1mo"), pl.col("ends_on").dt.truncate("1mo")
     months = (
-        spans.select("account_id", "day", month=pl.date_ranges(month, last, "1mo"))
+        days.with_columns(ends_on=ends_on)
+        .filter(pl.col("closing_state") != "none")
+        .select("account_id", "day", month=pl.date_ranges(first, last, "1mo"))
         .explode("month")
-        .with_columns(is_opening_customer=pl.col("day") < pl.col("month"))
         .group_by("account_id", "month")
-        .agg(pl.col("is_opening_customer").any())
+        .agg(is_opening_customer=(pl.col("day") < pl.col("month")).any())
         .sort("account_id", "month")
     )
     rows = with_members(months.with_columns(period_start="month"), attributes)

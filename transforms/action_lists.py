@@ -91,7 +91,9 @@ def failed_payments(accounts: pl.DataFrame, unpaid: pl.DataFrame, policy: Policy
     texts = [
         pl.when(past_due > 0).then(pl.format("{} a year past due", _money(past_due, policy))),
         pl.when(pl.col("payments") > 0).then(
-            pl.format("{} unpaid after {} failed attempts ({})", _plural("payments", "payment"), "tries", "codes")
+            pl.format(
+                "{} unpaid after {} ({})", _plural("payments", "payment"), _plural("tries", "failed attempt"), "codes"
+            )
         ),
     ]
     return (
@@ -110,7 +112,9 @@ def failed_payments(accounts: pl.DataFrame, unpaid: pl.DataFrame, policy: Policy
 
 
 def unpaid_payments(attempts: pl.DataFrame) -> pl.DataFrame:
-    """Failed payments that no retry has collected: account_id, payment_id, first_failed_on, tries, last_decline_code."""
+    """Failed payments that no retry has collected. Grain: payment. Columns: account_id, payment_id, first_failed_on,
+    tries (failed attempts), last_decline_code. `attempts`: `payment_attempts`, at least those of failed payments.
+    """
     return (
         attempts.filter(pl.col("is_first_failure") | pl.col("is_retry"))
         .sort("account_id", "payment_id", "attempted_at", "attempt_id")

@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 
 from warehouse import names, store
-from warehouse.audit import batches, cohorts, facts, movements, renewals, retention, surveys
+from warehouse.audit import actions, batches, churn, cohorts, facts, movements, renewals, retention, surveys
 from warehouse.audit.invariant import Invariant
 
 __all__ = ["INVARIANTS", "Finding", "Invariant", "audit"]
@@ -24,6 +24,8 @@ INVARIANTS: tuple[Invariant, ...] = (
     *cohorts.INVARIANTS,
     *renewals.INVARIANTS,
     *surveys.INVARIANTS,
+    *churn.INVARIANTS,
+    *actions.INVARIANTS,
 )
 
 SAMPLE_ROWS = 10
