@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipelines import core, crm_marts, loading, survey_marts
+from pipelines import action_marts, churn_marts, core, crm_marts, loading, survey_marts
 from pipelines.accounts import Billing, billing
 from pipelines.config import SampleSource, Source, load_settings
 from pipelines.run import Run, read
@@ -32,7 +32,16 @@ DAYS = [
     date(2026, 1, 22),  # ST-43: an end of 15 December comes to be known
 ]
 
-MARTS = (*core.MRR_MARTS, *crm_marts.RENEWAL_TABLES, *survey_marts.SURVEY_TABLES)
+MARTS = (
+    *churn_marts.CHURN_EVENT_TABLES,
+    *core.MRR_MARTS,
+    *churn_marts.CHURN_REASON_TABLES,
+    *churn_marts.DUNNING_TABLES,
+    *crm_marts.RENEWAL_TABLES,
+    *survey_marts.SURVEY_TABLES,
+    *action_marts.SEGMENT_TABLES,
+    *action_marts.ACTION_TABLES,
+)
 
 Frames = dict[str, pl.DataFrame]
 
@@ -70,9 +79,14 @@ class House:
         run = Run(as_of, self.policy)
         for build in (
             core.build_attributes,
+            churn_marts.build_churn_events,
             core.build_mrr_marts,
+            churn_marts.build_churn_reasons,
+            churn_marts.build_dunning,
             crm_marts.build_renewals,
             survey_marts.build_surveys,
+            action_marts.build_segments,
+            action_marts.build_actions,
         ):
             build(self.con, run, lambda _: None)
         return {name: read(self.con, name) for name in ("facts.account_attributes", *MARTS)}

@@ -229,6 +229,9 @@ def test_with_billing_alone_renewals_and_surveys_are_empty(six_customers, tables
         "marts.survey_scores",
         "marts.survey_response_rates",
         "marts.survey_follow_ups",
+        "facts.payment_attempt",
+        "marts.dunning",
+        "marts.action_list",
     }
 
 

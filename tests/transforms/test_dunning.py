@@ -146,7 +146,7 @@ THREE = (
     ("j", "2025-04-08", SUCCEEDED, {"amount_minor": 300_00, "account_id": "b"}),
     # Never recovered.
     ("k", "2025-03-10", FAILED, {"decline_code": "expired_card"}),
-    ("k", "2025-03-11", FAILED, {"decline_code": "expired_card"}),
+    ("k", "2025-03-12", FAILED, {"decline_code": "expired_card"}),
     ("l", "2025-03-10", SUCCEEDED, {}),
 )
 
@@ -170,7 +170,7 @@ def test_recovery_by_decline_code_counts_the_payments_that_failed_with_it_first(
     [
         ("attempt_number", [("2", 3, 1), ("3", 1, 1)]),
         ("days_since_failure", [("01-03 days", 3, 1), ("08-14 days", 1, 1)]),
-        ("weekday", [("2 tue", 4, 2)]),
+        ("weekday", [("2 tue", 3, 2), ("3 wed", 1, 0)]),
     ],
 )
 def test_recovery_by_attempt_day_and_weekday_adds_up_to_the_total(

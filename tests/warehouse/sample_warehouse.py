@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 
-from pipelines import core, crm_marts, loading, records, survey_marts
+from pipelines import action_marts, churn_marts, core, crm_marts, loading, records, survey_marts
 from pipelines.config import SampleSource
 from pipelines.run import Run
 from schemas.policy import Policy
@@ -27,9 +27,14 @@ def build(folder: Path, accounts: int = 120) -> Path:
         for step in (
             core.build_account_facts,
             core.build_attributes,
+            churn_marts.build_churn_events,
             core.build_mrr_marts,
+            churn_marts.build_churn_reasons,
+            churn_marts.build_dunning,
             crm_marts.build_renewals,
             survey_marts.build_surveys,
+            action_marts.build_segments,
+            action_marts.build_actions,
             records.build_records,
         ):
             step(con, run, _ignore)
