@@ -58,7 +58,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         _tables(settings, "dunning", churn_marts.DUNNING_TABLES, mrr_marts, churn_marts.build_dunning),
         _tables(settings, "renewals", crm_marts.RENEWAL_TABLES, attributes, crm_marts.build_renewals),
         _tables(settings, "surveys", survey_marts.SURVEY_TABLES, attributes, survey_marts.build_surveys),
-        _tables(settings, "segments", action_marts.SEGMENT_TABLES, attributes, action_marts.build_segments),
+        _tables(settings, "segments", action_marts.SEGMENT_TABLES, mrr_marts, action_marts.build_segments),
         _tables(settings, "actions", action_marts.ACTION_TABLES, known_now, action_marts.build_actions),
         _tables(settings, "records", records.RECORD_TABLES, account_facts, records.build_records),
     ]
