@@ -31,6 +31,10 @@ class CustomerAccount(Contract, table="customer_account", key=("source", "custom
     excluded_reason: pl.String = optional("Why the account does not count.")
 
 
+class NothingRecorded(LookupError):
+    """A run for a day before anything was recorded: it would publish an empty company."""
+
+
 @dataclass(frozen=True)
 class Billing:
     """Billing as the core needs it: everything under its account, prices filled in, deletions applied."""
@@ -92,8 +96,13 @@ def _midnight(day: str, run: Run) -> pl.Expr:
 
 
 def _changes(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
-    """Subscription changes; an item whose every row is gone from a full list ends on the day that was noticed."""
+    """Subscription changes; an item whose every row is gone from a full list ends on the day that was noticed.
+
+    Raises NothingRecorded where the first rows were recorded after `as_of`.
+    """
     rows = staged(con, run, "subscription_changes", include_deleted=True)
+    if rows.is_empty():
+        _refuse_unrecorded_day(con, run)
     alive = rows.filter(pl.col("deleted_on").is_null())
     gone = rows.join(alive, on=["source", "item_id"], how="anti")
     ends = (
@@ -109,6 +118,16 @@ def _changes(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
         )
     )
     return pl.concat([alive, gone, ends]).drop("deleted_on")
+
+
+def _refuse_unrecorded_day(con: duckdb.DuckDBPyConnection, run: Run) -> None:
+    seen = staging.first_seen(con, "subscription_changes", CONTRACTS["subscription_changes"])
+    if not seen.is_empty():
+        first = min(seen["first_seen"].to_list())
+        raise NothingRecorded(
+            f"nothing was recorded by {run.as_of}; the first load is of {first}. A run sees only what was recorded by "
+            "its day: take a later --as-of, or an empty data folder for a history from its start."
+        )
 
 
 def _qualify(rows: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:

@@ -25,6 +25,9 @@ from warehouse.store import replace_accounts, replace_table, row_count, transact
 SEGMENT_TABLES = ("marts.segments",)
 ACTION_TABLES = ("marts.action_list", "marts.account_360")
 
+_NPS_ANSWERS = """
+    SELECT response_id, account_id, instrument, status, score, is_detractor, responded_at, responded_on
+    FROM facts.survey_answer WHERE instrument = 'nps' AND status = 'used'"""
 _NEWEST_DAY = "SELECT * FROM facts.account_day QUALIFY day = max(day) OVER (PARTITION BY account_id)"
 _FAILED_ATTEMPTS = "SELECT * FROM facts.payment_attempt WHERE is_first_failure OR is_retry"
 _NEWEST_BALANCE = "SELECT * FROM facts.mrr_ledger QUALIFY day = max(day) OVER (PARTITION BY account_id, currency)"
@@ -53,14 +56,13 @@ def build_actions(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
     who = identities(con, run)
     attributes, events = read(con, "facts.account_attributes"), read(con, "facts.churn_event")
     terms, waiting = read(con, "marts.upcoming_renewals"), read(con, "marts.survey_follow_ups")
-    answers = read(con, "facts.survey_answer")
     rates = exchange_rates(con, run, terms.select("currency", month=pl.lit(as_of.replace(day=1))))
     tickets, seats, use = (_resolved(con, run, who, table) for table in ("tickets", "seats", "daily_use"))
     unpaid = action_lists.unpaid_payments(con.sql(_FAILED_ATTEMPTS).pl())
     counts = [
         (tickets.height, open_tickets(tickets, policy, as_of)),
         (row_count(con, "facts.payment_attempt"), _count(unpaid, "open_failed_payments")),
-        (answers.height, _count(waiting, "waiting_follow_ups")),
+        (row_count(con, "facts.survey_answer"), _count(waiting, "waiting_follow_ups")),
     ]
     accounts = accounts_now(
         con.sql(_NEWEST_DAY).pl(),
@@ -68,7 +70,11 @@ def build_actions(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
         surviving_accounts(staged(con, run, "accounts"), who.known),
         balances_now(con.sql(_NEWEST_BALANCE).pl(), rates, as_of),
         events,
-        [next_renewals(terms, rates, as_of), last_nps(answers), seats_now(seats, use, policy, as_of)],
+        [
+            next_renewals(terms, rates, as_of),
+            last_nps(con.sql(_NPS_ANSWERS).pl()),
+            seats_now(seats, use, policy, as_of),
+        ],
         [frame for rows, frame in counts if rows],
         as_of,
     )
