@@ -4,7 +4,7 @@ import hashlib
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Policy(BaseModel):
@@ -54,6 +54,16 @@ class Policy(BaseModel):
         ),
         description="Churn reasons that mean voluntary churn; every other reason is `unknown`.",
     )
+    acquisition_cost_categories: tuple[str, ...] = Field(
+        ("sales", "marketing"), description="Cost categories that are spent on new customers."
+    )
+    retention_cost_categories: tuple[str, ...] = Field(
+        ("success", "support", "renewals", "training", "retention_offers"),
+        description="Cost categories that are spent on the customers there are.",
+    )
+    cac_lag_months: int = Field(0, ge=0, description="Months by which acquisition cost precedes its new customers.")
+    gross_margin_percent: int = Field(80, ge=0, le=100, description="Share of revenue that is left after its cost.")
+    clv_discount_percent: int = Field(10, ge=1, description="Discount of a year in predicted values, in percent.")
 
     @field_validator("reporting_timezone")
     @classmethod
@@ -61,6 +71,13 @@ class Policy(BaseModel):
         if value not in available_timezones():
             raise ValueError(f"{value!r} is no IANA time zone, for example Europe/Madrid or America/Costa_Rica")
         return value
+
+    @model_validator(mode="after")
+    def _one_kind_per_cost_category(self) -> "Policy":
+        twice = sorted(set(self.acquisition_cost_categories) & set(self.retention_cost_categories))
+        if twice:
+            raise ValueError(f"cost categories that are both acquisition and retention: {', '.join(twice)}")
+        return self
 
     @property
     def zone(self) -> ZoneInfo:
