@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from pipelines import core, crm_marts, loading, records, survey_marts
+from pipelines import core, crm_marts, loading, records, survey_marts, value_marts
 from pipelines.config import Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.resources import RunOptions, Warehouse
@@ -47,6 +47,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         _tables(settings, "mrr_marts", core.MRR_MARTS, attributes, core.build_mrr_marts),
         _tables(settings, "renewals", crm_marts.RENEWAL_TABLES, attributes, crm_marts.build_renewals),
         _tables(settings, "surveys", survey_marts.SURVEY_TABLES, attributes, survey_marts.build_surveys),
+        _tables(settings, "value", value_marts.VALUE_TABLES, _keys(core.MRR_MARTS), value_marts.build_value),
         _tables(settings, "records", records.RECORD_TABLES, account_facts, records.build_records),
     ]
     return [*loads, *built, _release(settings, sorted(key for assets in built for key in assets.keys))]

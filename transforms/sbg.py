@@ -82,7 +82,7 @@ def retention_rate(model: Sbg, period: int) -> float:
 
 
 def discounted_lifetime(model: Sbg, discount: float) -> float:
-    """DEL = 2F1(1, b; a + b; 1 / (1 + d)): expected periods of a new customer, the first included and not discounted."""
+    """DEL = 2F1(1, b; a + b; 1 / (1 + d)): expected periods of a new customer, the first one in full."""
     return float(_discounted_survival(model, 0, discount).sum())
 
 
@@ -106,7 +106,5 @@ def _discounted_survival(model: Sbg, oldest: int, discount: float) -> Values:
     """
     log_z = -np.log1p(discount)
     ages = np.arange(oldest + int(-40 / log_z) + 2)
-    terms: Values = np.exp(
-        betaln(model.a, model.b + ages) - betaln(model.a, model.b) + ages * log_z
-    )
+    terms: Values = np.exp(betaln(model.a, model.b + ages) - betaln(model.a, model.b) + ages * log_z)
     return terms

@@ -1,7 +1,7 @@
 """How long customers stay: Kaplan-Meier curves, the medians, and the model of what comes. Definitions section 6.
 
-A life begins on `first_paid_date` and ends with the first loss of the logo; a return does not undo it. An account counts
-under its members of the month after its first, as in the cohorts: later ones would know how it went on.
+A life begins on `first_paid_date` and ends with the first loss of the logo; a return does not undo it. An account
+counts under its members of the month after its first, as in the cohorts: later ones would know how it went on.
 """
 
 from collections.abc import Sequence
@@ -123,8 +123,8 @@ def survival_curve(lives: pl.DataFrame, models: pl.DataFrame, policy: Policy, as
     """marts.survival_curve: the Kaplan-Meier curve by months of age as known on `as_of`, and the model's beside it.
 
     Grain: dimension x member x age (months of 30.4375 days). at_risk: customers observed to that age and not lost
-    before; lost: up to that age. Observed values are null beyond the oldest customer; there and before, where a model is
-    (`lifetime_models`, the newest), `projected_survival` is its S(t). Definitions section 6.
+    before; lost: up to that age. Observed values are null beyond the oldest customer. `projected_survival`: S(t) of the
+    newest model of `lifetime_models`, from age 0 to two years beyond the oldest customer. Definitions section 6.
     """
     curve = kaplan_meier(_ages(lives, as_of), SLICE).with_columns(
         (pl.col("at_risk") - pl.col("lost") - pl.col("censored")).alias("left"),
