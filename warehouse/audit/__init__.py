@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 
 from warehouse import names, store
-from warehouse.audit import batches, cohorts, facts, movements, renewals, retention, surveys
+from warehouse.audit import batches, cohorts, facts, movements, renewals, retention, surveys, value
 from warehouse.audit.invariant import Invariant
 
 __all__ = ["INVARIANTS", "Finding", "Invariant", "audit"]
@@ -24,6 +24,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     *cohorts.INVARIANTS,
     *renewals.INVARIANTS,
     *surveys.INVARIANTS,
+    *value.INVARIANTS,
 )
 
 SAMPLE_ROWS = 10
