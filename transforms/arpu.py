@@ -158,7 +158,7 @@ def invoiced_revenue(
         sums = sum_by_member(
             with_members(accounts, attributes), ["currency", "period_start"], {name: pl.col(name) for name in amounts}
         )
-        native = sums.select(~pl.selectors.starts_with("reporting_"))
+        native = sums.select(~pl.selectors.starts_with("reporting_")).with_columns(customer_days=pl.lit(0, pl.Int64))
         reporting = (
             sums.group_by("period_start", *SLICE)
             .agg(pl.col("purchases").sum(), pl.col("^reporting_.*$").sum().name.map(_without_prefix))
@@ -169,7 +169,10 @@ def invoiced_revenue(
             currency=pl.lit(policy.reporting_currency)
         )
         with_customers = reporting.join(beside, on=["currency", "period_start", *SLICE], how="full", coalesce=True)
-        for basis, rows in (("native", native.with_columns(customer_days=pl.lit(0, pl.Int64))), ("reporting", with_customers)):
+        for basis, rows in (
+            ("native", native.with_columns(customer_days=pl.lit(0, pl.Int64))),
+            ("reporting", with_customers),
+        ):
             complete_rows = complete(rows, periods, ["currency"]).with_columns(grain=pl.lit(grain), basis=pl.lit(basis))
             slices.append(complete_rows.select(sorted(complete_rows.columns)))
     return _with_arpu(pl.concat(slices), policy, as_of)

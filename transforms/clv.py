@@ -263,7 +263,9 @@ def _months(
     }
     for name, source in sources.items():
         rows = rows.join(source, on=index, how="left").with_columns(
-            (pl.col("period_start") >= source["period_start"].min()).fill_null(False).alias(f"{name}_observed")
+            (pl.col("period_start") >= pl.lit(source["period_start"].min(), pl.Date))
+            .fill_null(False)
+            .alias(f"{name}_observed")
         )
     rows = rows.with_columns(
         pl.when(f"{name}_observed")

@@ -44,6 +44,7 @@ def lifetime_models(lives: pl.DataFrame, as_of: date) -> pl.DataFrame:
     says why); customers (with at least one whole month of life), lost (of them), renewals (the most that one of them
     can have made). Of those who were customers three months before: holdout_customers, holdout_stayed (still there),
     and holdout_expected, the number that the model of three months before expected to stay (null where there was none).
+    All are counted at the end of each account's last whole month of life: what happens within a month shows at its end.
     """
     first = lives["joined"].min()
     if not isinstance(first, date):
@@ -73,15 +74,13 @@ def _models_of_slice(cells: pl.DataFrame, months: int) -> Iterator[tuple[int, di
             for periods, chosen in ((lost_period, is_lost), (lived, ~is_lost & (lived >= 0)))
         )
         customers, renewals = int((lost + censored)[1:].sum()), int(lived.max(initial=0))
-        reason = (
-            TOO_FEW_RENEWALS
-            if renewals < MIN_RENEWALS
-            else TOO_FEW_CUSTOMERS
-            if customers < MIN_CUSTOMERS
-            else NO_CHURN
-            if lost.sum() == 0
-            else None
-        )
+        reason = None
+        if renewals < MIN_RENEWALS:
+            reason = TOO_FEW_RENEWALS
+        elif customers < MIN_CUSTOMERS:
+            reason = TOO_FEW_CUSTOMERS
+        elif lost.sum() == 0:
+            reason = NO_CHURN
         if reason is None:
             fitted[number] = sbg.fit(lost, censored)
         if number < months - MODELLED_MONTHS:
@@ -90,26 +89,24 @@ def _models_of_slice(cells: pl.DataFrame, months: int) -> Iterator[tuple[int, di
         lived_before = before - joined
         was_there = (lived_before >= 0) & ((lost_period == 0) | (lost_period > lived_before))
         ages, there = lived_before[was_there], accounts[was_there]
-        former = fitted.get(before)
+        model, former = fitted.get(number), fitted.get(before)
         yield (
             number,
             {
-                "a": fitted[number].a if number in fitted else None,
-                "b": fitted[number].b if number in fitted else None,
+                "a": model.a if model else None,
+                "b": model.b if model else None,
                 "reason": reason,
                 "customers": customers,
                 "lost": int(lost.sum()),
                 "renewals": renewals,
                 "holdout_customers": int(there.sum()),
                 "holdout_stayed": int(accounts[was_there & ~is_lost].sum()),
-                "holdout_expected": float(
-                    there
-                    @ (
-                        sbg.survival(former.a, former.b, ages + HELD_OUT_MONTHS)
-                        / sbg.survival(former.a, former.b, ages)
-                    )
-                )
-                if former
-                else None,
+                "holdout_expected": _expected_to_stay(former, ages, there) if former else None,
             },
         )
+
+
+def _expected_to_stay(model: sbg.Sbg, ages: sbg.Counts, customers: sbg.Counts) -> float:
+    """How many of the customers of each age the model expects to see after the months held out."""
+    later, now = (sbg.survival(model.a, model.b, periods) for periods in (ages + HELD_OUT_MONTHS, ages))
+    return float(customers @ (later / now))

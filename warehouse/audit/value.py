@@ -38,7 +38,9 @@ def _money_rates(table: str, keys: str, rates: list[str]) -> str:
 
 def _from_bookings(table: str, kind: str, day: str) -> str:
     """Totals that are not the sum of the bookings of the period."""
-    pairs: list[Pair] = [(name, f"coalesce(a.{name}, 0)", f"coalesce(b.{name}, 0)") for name in ("cost_minor", "bookings")]
+    pairs: list[Pair] = [
+        (name, f"coalesce(a.{name}, 0)", f"coalesce(b.{name}, 0)") for name in ("cost_minor", "bookings")
+    ]
     return f"""
         WITH a AS (SELECT * FROM {table} WHERE dimension = 'all'), b AS (
             SELECT grain, CAST(date_trunc(grain, {day}) AS DATE) AS period_start,
@@ -164,9 +166,7 @@ INVARIANTS = (
         table=_RETENTION,
         description="Each rate is its numerator / denominator in major units, and null over nothing.",
         advice="Materialize marts/retention_cost again; if it stays, report the rows.",
-        sql=_money_rates(
-            _RETENTION, _ROW, ["customer_retention_cost", "customer_retention_cost_per_retained"]
-        ),
+        sql=_money_rates(_RETENTION, _ROW, ["customer_retention_cost", "customer_retention_cost_per_retained"]),
     ),
     Invariant(
         id="19_revenue_lines_known_by_as_of",
@@ -235,7 +235,8 @@ INVARIANTS = (
         sql=f"""
             WITH months AS (
                 SELECT dimension, member, period_start, period_end,
-                    sum(opening_customers) OVER w AS opening, sum(customers_lost) OVER w AS lost, count(*) OVER w AS months
+                    sum(opening_customers) OVER w AS opening, sum(customers_lost) OVER w AS lost,
+                    count(*) OVER w AS months
                 FROM marts.retention WHERE grain = 'month' AND basis = 'reporting' AND is_complete
                 WINDOW w AS (PARTITION BY dimension, member ORDER BY period_start ROWS 5 PRECEDING)
             )
@@ -254,8 +255,9 @@ INVARIANTS = (
             WITH parts AS (
                 SELECT *,
                     arr_minor / nullif(paying_customers, 0) / 12 / {MINOR_UNITS} * gross_margin_percent / 100 AS margin,
-                    CASE WHEN purchases_12m > 0
-                        THEN revenue_12m_minor / {MINOR_UNITS} * 365 / nullif(revenue_customer_days_12m, 0) END AS income,
+                    CASE WHEN purchases_12m > 0 THEN
+                        revenue_12m_minor / {MINOR_UNITS} * 365 / nullif(revenue_customer_days_12m, 0)
+                    END AS income,
                     opening_6m / nullif(lost_6m, 0) AS months_of_life
                 FROM {_CLV}
             )
