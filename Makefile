@@ -11,7 +11,7 @@ ui: .venv/ready
 	DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/data/dagster} $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 test: .venv/ready
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -n auto --dist loadfile -m "not long"
 
 test-long: .venv/ready
 	$(BIN)/pytest -m long

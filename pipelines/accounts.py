@@ -12,11 +12,13 @@ from schemas.tables import PUBLISHED
 from transforms import identity
 from transforms.periods import local_day
 from transforms.subscription_states import with_prices
-from warehouse import staging, store
+from warehouse import names, staging, store
 from warehouse.batches import get_watermark, next_load_seq, set_watermark
 
 CUSTOMER_ACCOUNT = "meta.customer_account"
 _MARK = "accounts"
+_TABLES = ("customers", "subscription_changes", "discounts", "prices")
+"""What the facts of an account are made of, beside the identity map."""
 
 
 class CustomerAccount(Contract, table="customer_account", key=("source", "customer_id")):
@@ -27,6 +29,10 @@ class CustomerAccount(Contract, table="customer_account", key=("source", "custom
     account_id: pl.String = required("Account.")
     matched_by: pl.String = required("What gave the account.")
     excluded_reason: pl.String = optional("Why the account does not count.")
+
+
+class NothingRecorded(LookupError):
+    """A run for a day before anything was recorded: it would publish an empty company."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,13 @@ def _midnight(day: str, run: Run) -> pl.Expr:
 
 
 def _changes(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
-    """Subscription changes; an item whose every row is gone from a full list ends on the day that was noticed."""
+    """Subscription changes; an item whose every row is gone from a full list ends on the day that was noticed.
+
+    Raises NothingRecorded where the first rows were recorded after `as_of`.
+    """
     rows = staged(con, run, "subscription_changes", include_deleted=True)
+    if rows.is_empty():
+        _refuse_unrecorded_day(con, run)
     alive = rows.filter(pl.col("deleted_on").is_null())
     gone = rows.join(alive, on=["source", "item_id"], how="anti")
     ends = (
@@ -107,6 +118,16 @@ def _changes(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
         )
     )
     return pl.concat([alive, gone, ends]).drop("deleted_on")
+
+
+def _refuse_unrecorded_day(con: duckdb.DuckDBPyConnection, run: Run) -> None:
+    seen = staging.first_seen(con, "subscription_changes", CONTRACTS["subscription_changes"])
+    if not seen.is_empty():
+        first = min(seen["first_seen"].to_list())
+        raise NothingRecorded(
+            f"nothing was recorded by {run.as_of}; the first load is of {first}. A run sees only what was recorded by "
+            "its day: take a later --as-of, or an empty data folder for a history from its start."
+        )
 
 
 def _qualify(rows: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
@@ -149,9 +170,20 @@ def accounts_to_recompute(con: duckdb.DuckDBPyConnection, run: Run, bill: Billin
 def mark_recomputed(con: duckdb.DuckDBPyConnection, run: Run, bill: Billing) -> None:
     """Notes up to which load, day, policy and rules the stored facts are computed."""
     store.replace_table(con, CUSTOMER_ACCOUNT, bill.mapping.select(list(_columns(CustomerAccount))), CustomerAccount)
-    load_seq = next_load_seq(con) - 1
+    # What is recorded after this day is staged but not in these facts: the next run has to look at every row again.
+    load_seq = 0 if _is_look_back(con, run) else next_load_seq(con) - 1
     mark = (str(load_seq), run.as_of.isoformat(), run.policy.version, run.rules_version)
     set_watermark(con, _MARK, "|".join(mark))
+
+
+def _is_look_back(con: duckdb.DuckDBPyConnection, run: Run) -> bool:
+    """Whether rows of billing are staged that were recorded after the day of the run."""
+    stored = [staging.staging_table(table) for table in _TABLES]
+    return any(
+        con.sql(f"SELECT 1 FROM {names.relation(name)} WHERE recorded_on > ? LIMIT 1", params=[run.as_of]).fetchall()
+        for name in stored
+        if store.table_exists(con, name)
+    )
 
 
 def _changed_customers(con: duckdb.DuckDBPyConnection, since: int) -> pl.DataFrame:

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import duckdb
+import polars as pl
 
 from pipelines import core, crm_marts, loading, records, survey_marts, value_marts
 from pipelines.config import Settings, Source
@@ -17,7 +19,8 @@ from schemas.contract import column_specs
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from schemas.validation import SourceError
-from warehouse.audit import INVARIANTS, Finding, audit
+from warehouse.audit import INVARIANTS, Finding, Invariant, audit
+from warehouse.batches import BATCHES
 from warehouse.publish import freshness, mark_stale, publish
 from warehouse.store import first_rows, row_count
 
@@ -63,18 +66,15 @@ def _keys(tables: Sequence[str]) -> list[dg.AssetKey]:
 
 def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
     """Extraction of one source: every table as one raw batch, all of them or none."""
-    specs = [
-        dg.AssetSpec(
-            _key("raw", name, table),
-            description=f"Rows of {table} as the source `{name}` gave them; one Parquet file per batch, never changed.",
-            group_name="raw",
-            kinds={"parquet", source.kind},
-            metadata={"dagster/uri": str(raw_dir(settings) / name / table)},
-        )
-        for table in loading.source_tables(source)
-    ]
+    spec = dg.AssetSpec(
+        _key("raw", name),
+        description=f"Rows of every table as the source `{name}` gave them: one Parquet file per batch, never changed.",
+        group_name="raw",
+        kinds={"parquet", source.kind},
+        metadata={"dagster/uri": str(raw_dir(settings) / name)},
+    )
 
-    @dg.multi_asset(name=f"raw__{name}", specs=specs, retry_policy=EXTRACTION_RETRY)
+    @dg.multi_asset(name=f"raw__{name}", specs=[spec], retry_policy=EXTRACTION_RETRY)
     def raw(context: dg.AssetExecutionContext, run_options: RunOptions) -> Iterator[dg.MaterializeResult[Any]]:
         run = current_run(context, settings, run_options)
         _progress(context)(f"extract {name}")
@@ -83,11 +83,16 @@ def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
         except SourceError as error:
             _note_stale(settings, name, str(error))
             raise dg.Failure(f"{error}", allow_retries=False) from error
-        for table, batch in batches.items():
-            yield dg.MaterializeResult(
-                asset_key=_key("raw", name, table),
-                metadata={"dagster/row_count": batch.rows, "batch_id": batch.batch_id},
-            )
+        except OSError as error:
+            _note_stale(settings, name, error.strerror or type(error).__name__)
+            raise
+        landed = pl.DataFrame([{"table": table, **asdict(batch)} for table, batch in batches.items()])
+        yield dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": sum(batch.rows for batch in batches.values()),
+                "batches": dg.MetadataValue.md(as_markdown(landed)),
+            }
+        )
 
     return raw
 
@@ -96,9 +101,7 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
     """Validation of one source: accepted rows with their history, refused rows in quarantine with the rule."""
     tables = loading.source_tables(source)
     specs = [
-        asset_spec(
-            ("staging", name, table), CONTRACTS[table], deps=[_key("raw", name, table)], kinds={"duckdb", "pandera"}
-        )
+        asset_spec(("staging", name, table), CONTRACTS[table], deps=[_key("raw", name)], kinds={"duckdb", "pandera"})
         for table in tables
     ]
     checks = [
@@ -132,12 +135,15 @@ def _tables(
 ) -> dg.AssetsDefinition:
     """One step that builds published tables, followed by the audit of what it built."""
     specs = [asset_spec(table.split("."), PUBLISHED[table], deps=deps, kinds={"duckdb", "polars"}) for table in tables]
+    invariants = [invariant for invariant in INVARIANTS if _shown_by(invariant) in tables]
     checks = [
         dg.AssetCheckSpec(
-            invariant.id, asset=_key(*invariant.table.split(".")), description=invariant.description, blocking=True
+            invariant.id,
+            asset=_key(*_shown_by(invariant).split(".")),
+            description=invariant.description,
+            blocking=True,
         )
-        for invariant in INVARIANTS
-        if invariant.table in tables
+        for invariant in invariants
     ]
 
     @dg.multi_asset(name=step, specs=specs, check_specs=checks)
@@ -151,9 +157,14 @@ def _tables(
             build(con, run, progress)
             for table in tables:
                 yield _built_result(con, run, table)
-            yield from (_check_result(finding) for finding in audit(con, tables))
+            yield from (_check_result(finding) for finding in audit(con, [one.table for one in invariants]))
 
     return tables_of_step
+
+
+def _shown_by(invariant: Invariant) -> str:
+    """The table whose asset bears the check of an invariant: batches are no asset, their mart is."""
+    return "marts.data_quality" if invariant.table == BATCHES else invariant.table
 
 
 def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
@@ -284,7 +295,7 @@ def _check_result(finding: Finding) -> dg.AssetCheckResult:
     holds = finding.offending_rows == 0
     rows = {} if holds else {"rows": dg.MetadataValue.md(as_markdown(finding.sample))}
     return dg.AssetCheckResult(
-        asset_key=_key(*invariant.table.split(".")),
+        asset_key=_key(*_shown_by(invariant).split(".")),
         check_name=invariant.id,
         passed=holds,
         severity=dg.AssetCheckSeverity.ERROR,

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -23,8 +25,16 @@ BAD_CONFIGURATION = 2
 UNKNOWN_NAME = 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
-out = Console()
-err = Console(stderr=True)
+PIPE_WIDTH = 160
+"""Columns of output that no terminal limits."""
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else PIPE_WIDTH)
+
+
+out, err = _console(stderr=False), _console(stderr=True)
 
 ConfigDir = Annotated[
     Path | None,
@@ -68,7 +78,8 @@ def run(
         out.print("Next: kpis show mrr --by segment, kpis explain ACCOUNT, make ui (http://127.0.0.1:3000)")
     else:
         for failure in report.failures:
-            err.print(f"[red]{failure.place}[/]\n  {failure.message}", soft_wrap=True, highlight=False)
+            err.print(failure.place, style="red", highlight=False)
+            err.print(f"  {failure.message}", soft_wrap=True, markup=False, highlight=False)
         kept = f"The release of {release.as_of} stays published." if release else "Nothing is published yet."
         err.print(f"{report.outcome.replace('_', ' ')}. {kept} Mend the above and run again.")
     raise typer.Exit(EXIT_CODES[report.outcome])
@@ -97,7 +108,7 @@ def check(
         table = Table("source", "table", "rows", "accepted", "refused", "superseded", "problem")
         for one in results:
             counts = (one.rows, one.accepted, one.refused, one.superseded)
-            table.add_row(one.source, one.table, *(_count(value) for value in counts), one.problem or "")
+            table.add_row(one.source, one.table, *(_count(value) for value in counts), escape(one.problem or ""))
         out.print(table)
         out.print(f"policy {settings.policy.version}, data in {settings.data_dir}", soft_wrap=True)
     if any(one.problem for one in results):
@@ -115,7 +126,7 @@ def show(
 ) -> None:
     """Show a KPI by period and member, with numerator, denominator and n."""
     settings = _settings(config)
-    from pipelines.show import UnknownName, check_dimension, find_kpi, kpi_rows
+    from pipelines.show import UnknownName, check_dimension, find_kpi, for_reading, kpi_rows
 
     try:
         found = find_kpi(kpi)
@@ -126,7 +137,15 @@ def show(
     if rows.is_empty() and not as_json:
         out.print(f"{found.id}: not observed; it needs the tables {', '.join(found.sources)}")
         return
-    _print_frame(rows, f"{found.name.en}: {found.meaning.en} ({found.formula})", as_json, found.unit)
+    if as_json:
+        _print_json(rows.to_dicts())
+        return
+    about = [f"in {rows['currency'][0]}"] if "currency" in rows.columns else []
+    about.append(f"policy {rows['policy_version'][0]}")
+    out.print(
+        f"{found.name.en}: {found.meaning.en}\n{found.formula}; {', '.join(about)}", soft_wrap=True, highlight=False
+    )
+    _print_frame(for_reading(rows, grain), None, as_json=False, unit=found.unit)
 
 
 @app.command()
@@ -138,7 +157,7 @@ def explain(
 ) -> None:
     """Show the states, ledger rows and movements behind an account's numbers."""
     settings = _settings(config)
-    from pipelines.show import UnknownName, behind
+    from pipelines.show import UnknownName, account_for_reading, behind
 
     try:
         with _published(settings) as con:
@@ -149,7 +168,7 @@ def explain(
         _print_json({table: frame.to_dicts() for table, frame in frames.items()})
         return
     for table, frame in frames.items():
-        _print_frame(_readable(frame), table, as_json=False)
+        _print_frame(account_for_reading(table, frame), table, as_json=False)
 
 
 def main() -> None:
@@ -205,12 +224,14 @@ def _print_headlines(values: list[Any], as_of: date) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for one in values:
-        shown = (_value(value, one.kpi.unit, one.currency) for value in (one.value, one.before))
+        shown = (
+            _value(value, one.kpi.unit, one.currency, observed=one.n is not None) for value in (one.value, one.before)
+        )
         table.add_row(one.kpi.name.en, *shown, _count(one.n))
     out.print(table)
 
 
-def _print_frame(rows: "pl.DataFrame", title: str, as_json: bool, unit: str | None = None) -> None:
+def _print_frame(rows: "pl.DataFrame", title: str | None, as_json: bool, unit: str | None = None) -> None:
     if as_json:
         _print_json(rows.to_dicts())
         return
@@ -218,27 +239,19 @@ def _print_frame(rows: "pl.DataFrame", title: str, as_json: bool, unit: str | No
     for name, dtype in rows.schema.items():
         table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
     for row in rows.rows():
-        table.add_row(*(_cell(name, value, unit) for name, value in zip(rows.columns, row, strict=True)))
+        table.add_row(*(escape(_cell(name, value, unit)) for name, value in zip(rows.columns, row, strict=True)))
     out.print(table)
 
 
-def _readable(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Without the account id, which is in the question, and without columns that hold nothing."""
-    empty = (
-        [name for name in frame.columns if frame[name].null_count() == frame.height or (frame[name] == 0).all()]
-        if (frame.height)
-        else []
-    )
-    return frame.drop("account_id", *empty)
-
-
 def _cell(name: str, value: Any, unit: str | None) -> str:
-    return _value(value, unit or "", None) if name == "value" else "" if value is None else str(value)
+    if name == "value":
+        return _value(value, unit or "", None)
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _value(value: float | None, unit: str, currency: str | None) -> str:
+def _value(value: float | None, unit: str, currency: str | None, *, observed: bool = True) -> str:
     if value is None:
-        return "not observed"
+        return "-" if observed else "not observed"
     if unit == "rate":
         return f"{value:.2%}"
     if unit == "count":
@@ -255,5 +268,5 @@ def _print_json(content: Any) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    err.print(message, style="red", soft_wrap=True, highlight=False)
+    err.print(message, style="red", soft_wrap=True, markup=False, highlight=False)
     raise typer.Exit(code)

@@ -23,7 +23,7 @@ from pipelines.accounts import (
 from pipelines.run import Run, read, staged, write
 from schemas.contract import polars_schema
 from schemas.tables import PUBLISHED
-from transforms.attributes import account_attributes
+from transforms.attributes import local_attributes, segments, with_segments
 from transforms.cohorts import CohortSums, cohort_averages, cohort_sums, cohorts
 from transforms.identity import surviving_accounts
 from transforms.movements import account_periods, net_movements
@@ -124,6 +124,15 @@ def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
     who = identities(con, run)
     rates = exchange_rates(con, run)
     accounts = surviving_accounts(staged(con, run, "accounts"), who.known)
+    progress("members of each dimension")
+    local = local_attributes(
+        accounts,
+        counted_customers(con, run, who),
+        read(con, "facts.account_day", columns=["account_id", "day", "first_paid_date"]),
+        read(con, "facts.subscription_state", columns=_PLAN_COLUMNS),
+        run.policy,
+        run.as_of,
+    )
     months = calendar(_first_day(con, run), run.as_of, "month")
     balances = [
         reporting_balances(
@@ -134,17 +143,11 @@ def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
         ).select("account_id", "period_start", "arr_minor")
         for _, ledger in _ledger_shards(con)
     ]
-    progress("members of each dimension")
-    frame = account_attributes(
-        accounts,
-        counted_customers(con, run, who),
-        read(con, "facts.account_day"),
-        read(con, "facts.subscription_state"),
-        pl.concat(balances),
-        run.policy,
-        run.as_of,
-    )
+    frame = with_segments(local, segments(pl.concat(balances), local, run.policy, run.as_of))
     return write(con, run, "facts.account_attributes", frame)
+
+
+_PLAN_COLUMNS = ("account_id", "plan", "valid_from", "valid_to", "arr_net_minor")
 
 
 def build_mrr_marts(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:

@@ -18,6 +18,10 @@ Outcome = Literal["published", "source_failed", "audit_failed", "failed"]
 DAGSTER_YAML = """# Written once; change it as you like.
 telemetry:
   enabled: false
+# Steps write events, not output: capturing it would cost a process a step.
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
 """
 
 

@@ -63,8 +63,8 @@ class _Mapped:
     quarantined: pl.DataFrame
     superseded: int
     rows_in: int
-    readable: pl.DataFrame
-    """All rows whose cells could be read, refused ones too: a refused row is not a deleted one."""
+    keys: pl.DataFrame
+    """Keys of all rows whose cells could be read, refused ones too: a refused row is not a deleted one."""
 
 
 def source_tables(source: Source) -> list[str]:
@@ -127,7 +127,9 @@ def stage(
         for table, one in mapped.items():
             content = f"{batches[table].batch_id}-{_mapping_hash(source, table)}"
             former = known.filter(pl.col("table") == table)
-            kept = one.rows.join(checked.tables[table], on=list(PROVENANCE), how="semi", nulls_equal=True)
+            kept = one.rows
+            if checked.tables[table].height < kept.height:
+                kept = kept.join(checked.tables[table], on=list(PROVENANCE), how="semi", nulls_equal=True)
             quarantined = pl.concat([one.quarantined, checked.quarantined.filter(pl.col("table") == table)])
             batch_id = f"{name}-{table}-{content}"
             counts = merge_batch(
@@ -139,14 +141,14 @@ def stage(
                 batch_id=batch_id,
                 recorded_on=as_of,
                 load_seq=load_seq,
-                full_snapshot=_is_full(source, table) and one.readable.height >= one.rows_in,
-                refused_keys=one.readable.select(key_columns(one.contract)),
+                full_snapshot=_is_full(source, table) and one.keys.height >= one.rows_in,
+                refused_keys=one.keys,
             )
             is_repeat = batch_id in former["batch_id"].to_list()
             refused = quarantined.select("file", "row").unique().height
             accepted = kept.select(PROVENANCE.keys()).unique().height
-            if not is_repeat:
-                store_quarantine(con, batch_id, quarantined.with_columns(recorded_on=pl.lit(as_of)))
+            # Also of a repeated batch: what is refused depends on the rows of other tables too.
+            store_quarantine(con, batch_id, quarantined.with_columns(recorded_on=pl.lit(as_of)))
             record_batch(
                 con,
                 Batch(
@@ -192,7 +194,9 @@ def _map(name: str, table: str, source: Source, raw: pl.DataFrame) -> _Mapped:
         rows_in = raw.height - result.left_out
     parts = split(contract, readable)
     superseded = pl.concat([rows.select(PROVENANCE.keys()) for rows in (repeated, parts.superseded)]).unique().height
-    return _Mapped(contract, parts.accepted, pl.concat([rejected, parts.quarantined]), superseded, rows_in, readable)
+    quarantined = pl.concat([rejected, parts.quarantined])
+    keys = readable.select(key_columns(contract))
+    return _Mapped(contract, parts.accepted, quarantined, superseded, rows_in, keys)
 
 
 def _priced(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:

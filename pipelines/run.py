@@ -1,6 +1,7 @@
 """What one run knows: its day, its policy, its folders; and how its tables are read and written."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -38,10 +39,13 @@ def staged(con: duckdb.DuckDBPyConnection, run: Run, table: str, *, include_dele
     return staging.current(con, table, CONTRACTS[table], run.as_of, include_deleted=include_deleted)
 
 
-def read(con: duckdb.DuckDBPyConnection, name: str, accounts: pl.Series | None = None) -> pl.DataFrame:
-    """A published table as built so far, sorted by its columns."""
+def read(
+    con: duckdb.DuckDBPyConnection, name: str, accounts: pl.Series | None = None, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """A published table as built so far, sorted by its columns; of these accounts and columns only if given."""
     contract = PUBLISHED[name]
-    return store.read(con, name, accounts=accounts, contract=contract).sort(list(polars_schema(contract)))
+    chosen = list(columns or polars_schema(contract))
+    return store.read(con, name, chosen, accounts=accounts, contract=contract).sort(chosen)
 
 
 def write(con: duckdb.DuckDBPyConnection, run: Run, name: str, frame: pl.DataFrame) -> pl.DataFrame:

@@ -156,6 +156,72 @@ def behind(con: duckdb.DuckDBPyConnection, account: str, period: str | None) -> 
     }
 
 
+_PERIOD_LABELS = {"year": "%Y", "quarter": "%Y-Q{}", "month": "%Y-%m", "week": "week of %Y-%m-%d", "day": "%Y-%m-%d"}
+_ACCOUNT_COLUMNS = {
+    "facts.subscription_state": (
+        "item_id",
+        "plan",
+        "currency",
+        "valid_from",
+        "valid_to",
+        "status",
+        "quantity",
+        "arr_list_minor",
+        "arr_net_minor",
+        "arr_committed_minor",
+        "reason",
+    ),
+    "facts.mrr_ledger": (
+        "day",
+        "currency",
+        "opening_arr_minor",
+        "category",
+        "amount_arr_minor",
+        "closing_arr_minor",
+        "reason",
+        "seat_part_minor",
+        "price_part_minor",
+        "discount_part_minor",
+        "product_added_part_minor",
+        "product_removed_part_minor",
+    ),
+    "facts.account_period": (
+        "grain",
+        "period_start",
+        "currency",
+        "opening_arr_minor",
+        "category",
+        "amount_arr_minor",
+        "closing_arr_minor",
+        "reason",
+    ),
+}
+
+
+def for_reading(rows: pl.DataFrame, grain: str) -> pl.DataFrame:
+    """Rows of `kpi_rows` in few columns: the period as people write it, and remarks in words."""
+    time = rows.columns[0]
+    quarter = pl.format("{}-Q{}", pl.col(time).dt.year(), pl.col(time).dt.quarter())
+    label = quarter if grain == "quarter" else pl.col(time).dt.strftime(_PERIOD_LABELS[grain])
+    open_mark = pl.when("is_complete").then(pl.lit("")).otherwise(pl.lit(" (open)"))
+    small = pl.when("small_n").then(pl.lit("few cases")).otherwise(pl.lit("")) if "small_n" in rows.columns else None
+    shown = [name for name in ("age", "member", "value", "numerator", "denominator", "n") if name in rows.columns]
+    if "member" in shown and (rows["member"] == "all").all():
+        shown.remove("member")
+    return rows.select(
+        (label + open_mark).alias("cohort" if time == "cohort_start" else grain),
+        *shown,
+        *([] if small is None else [small.alias("remark")]),
+    )
+
+
+def account_for_reading(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `behind` in the columns that tell the story; parts that are 0 in every row are left out."""
+    columns = _ACCOUNT_COLUMNS[table]
+    told = [name for name in columns if not name.endswith("_part_minor") or (frame[name] != 0).any()]
+    return frame.select(told).sort([name for name in ("grain", "period_start", "day", "valid_from") if name in told])
+
+
 def check_dimension(name: str) -> str:
     """The name, if it is `all` or a dimension of accounts or surveys."""
     known = ("all", *DIMENSIONS, "survey_channel", "journey_stage", "tool")

@@ -97,8 +97,9 @@ def settle(table: str, frame: pl.DataFrame, refusals: Sequence[Refusal], superse
         rows = frame.with_row_index("_at").join(bad, on=list(PROVENANCE), how="semi", nulls_equal=True)
         refused = none_of(frame).scatter(rows["_at"], True)
     repeated = none_of(frame) if superseded is None else superseded & ~refused
+    leaves = refused | repeated
     return Split(
-        accepted=frame.filter(~(refused | repeated)),
+        accepted=frame.filter(~leaves) if leaves.any() else frame,
         quarantined=quarantine(table, frame, refusals),
         superseded=frame.filter(repeated),
     )

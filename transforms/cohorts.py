@@ -179,10 +179,13 @@ def _money_cells(
     ).join(joined, on="account_id")
     closing = rates.select("currency", "period_start", "rate_close")
     at_cohort = closing.rename({"period_start": "cohort_start", "rate_close": "cohort_rate"})
+    # A currency that comes up after age 0 is held at its first rate.
+    first_rate = closing.group_by("currency").agg(first_rate=pl.col("rate_close").sort_by("period_start").first())
     accounts = (
         balances.join(closing, on=["currency", "period_start"])
         .join(at_cohort, on=["currency", "cohort_start"], how="left")
-        .with_columns(cohort_rate=pl.coalesce("cohort_rate", "rate_close"))
+        .join(first_rate, on="currency", how="left")
+        .with_columns(cohort_rate=pl.coalesce("cohort_rate", "first_rate"))
         .group_by("account_id", *_CELL)
         .agg(
             arr_minor=convert(pl.col("native"), pl.col("rate_close")).sum(),

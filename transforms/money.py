@@ -5,8 +5,9 @@ import polars as pl
 PERIODS_PER_YEAR = {"day": 365, "week": 52, "month": 12, "quarter": 4, "half_year": 2, "year": 1}
 """Definitions section 0, annualise."""
 
-RATE_SCALE = 10**10
-"""Exchange rates are integers: reporting minor units per 10^10 native minor units."""
+RATE_SCALE = 10**13
+"""Exchange rates are 128-bit integers: reporting minor units per 10^13 native minor units. Ten decimals of a rate and
+three of a currency's minor unit fit, so a rate is never rounded."""
 
 
 def divide_half_even(numerator: pl.Expr, denominator: pl.Expr | int) -> pl.Expr:

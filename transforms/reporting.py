@@ -12,7 +12,7 @@ import polars as pl
 from schemas.currencies import EXPONENTS
 from schemas.policy import Policy
 from transforms import runs
-from transforms.money import RATE_SCALE, convert, divide_half_even
+from transforms.money import RATE_SCALE, convert
 from transforms.mrr_ledger import ACCOUNT_FACTS, BALANCES, PARTS, with_category
 from transforms.periods import calendar
 
@@ -35,7 +35,7 @@ def month_rates(fx_rates: pl.DataFrame, needed: pl.DataFrame, policy: Policy, as
         .filter(pl.col("period_start") >= pl.col("from_month"))
     )
     own = months.filter(pl.col("currency") == policy.reporting_currency).select(
-        "currency", month="period_start", rate=pl.lit(RATE_SCALE, pl.Int64)
+        "currency", month="period_start", rate=pl.lit(RATE_SCALE, pl.Int128)
     )
     rates = (
         fx_rates.filter((pl.col("reporting_currency") == policy.reporting_currency) & (pl.col("rate_date") <= as_of))
@@ -69,13 +69,12 @@ def month_rates(fx_rates: pl.DataFrame, needed: pl.DataFrame, policy: Policy, as
 
 
 def _integer_rate(policy: Policy) -> pl.Expr:
-    """The decimal text of a rate as an integer between minor units, half-even where digits are lost."""
+    """The decimal text of a rate (at most ten decimals) as an exact integer between minor units, see `RATE_SCALE`."""
     parts = pl.col("rate").str.split_exact(".", 1)
     digits = parts.struct.field("field_0") + parts.struct.field("field_1").fill_null("").str.pad_end(10, "0")
     exponent = pl.col("currency").replace_strict(EXPONENTS, return_dtype=pl.Int64)
-    shift = EXPONENTS[policy.reporting_currency] - exponent
-    up, down = (pl.lit(10, pl.Int64).pow(side.clip(lower_bound=0)) for side in (shift, -shift))
-    return divide_half_even(digits.cast(pl.Int128) * up, down)
+    shift = 3 + EXPONENTS[policy.reporting_currency] - exponent
+    return digits.cast(pl.Int128) * pl.lit(10, pl.Int64).pow(shift).cast(pl.Int128)
 
 
 def period_rates(rates: pl.DataFrame, periods: pl.DataFrame, as_of: date) -> pl.DataFrame:
@@ -118,21 +117,28 @@ def in_reporting_currency(rows: pl.DataFrame, rates: pl.DataFrame, keys: list[st
     """Movement rows of all currencies as one row per account, at the closing rate of their period.
 
     `rows`: account_id, currency, period_start (and day, if in `keys`), opening and closing of each level, parts, and
-    the account-level facts. Grain: `keys`. Movements are classified again on the account's total.
+    the account-level facts. Grain: `keys`. Movements are classified again on the account's total. In no order.
     """
-    converted = rows.join(rates, on=["currency", "period_start"], how="left", maintain_order="left").with_columns(
+    is_own = pl.col("currency") == policy.reporting_currency
+    foreign = rows.filter(~is_own).join(rates, on=["currency", "period_start"], how="left", maintain_order="left")
+    converted = foreign.with_columns(
         *(convert(pl.col(balance), pl.col("rate_close")) for balance in BALANCES), *_parts_that_sum()
     )
-    total = (
-        converted.sort(*keys, "currency")
+    amounts = pl.concat([rows.filter(is_own), converted.select(rows.columns)])
+    # Only accounts with several currencies need summing.
+    several = amounts.select("account_id", "currency").unique().filter(pl.col("account_id").is_duplicated())
+    has_several = pl.col("account_id").is_in(several["account_id"].unique().implode())
+    summed = (
+        amounts.filter(has_several)
+        .sort(*keys, "currency")
         .group_by(*keys, maintain_order=True)
         .agg(pl.col(*BALANCES, *PARTS).sum(), pl.col(*ACCOUNT_FACTS, "is_intraperiod").first())
-        .with_columns(
-            currency=pl.lit(policy.reporting_currency),
-            # A currency without a change in the period has no row: only the account's state tells that it pays in it.
-            pays_at_opening=pl.col("opening_state") == "paying",
-            pays_at_closing=pl.col("closing_state") == "paying",
-        )
+    )
+    total = pl.concat([amounts.filter(~has_several).select(summed.columns), summed]).with_columns(
+        currency=pl.lit(policy.reporting_currency),
+        # A currency without a change in the period has no row: only the account's state tells that it pays in it.
+        pays_at_opening=pl.col("opening_state") == "paying",
+        pays_at_closing=pl.col("closing_state") == "paying",
     )
     return with_category(total)
 

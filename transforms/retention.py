@@ -144,7 +144,7 @@ def trailing_12m(
         periods = calendars[grain]
         grain_rates = period_rates(rates, periods, as_of)
         now = _closing_balances(ledger, periods, as_of, months_back=0)
-        then = _closing_balances(ledger, periods, as_of, months_back=12)
+        then = _closing_balances(ledger, periods, as_of, months_back=12).filter(pl.col("arr_minor") > 0)
         pairs = {"native": (then, now)}
         pairs["reporting"] = (
             reporting_balances(then, grain_rates, "rate_close", policy),
@@ -186,8 +186,7 @@ def _closing_balances(ledger: pl.DataFrame, periods: pl.DataFrame, as_of: date, 
 def _compare(then: pl.DataFrame, now: pl.DataFrame, attributes: pl.DataFrame) -> pl.DataFrame:
     keys = ["account_id", "currency", "period_start"]
     pairs = (
-        then.filter(pl.col("arr_minor") > 0)
-        .select(*keys, then_arr_minor="arr_minor")
+        then.select(*keys, then_arr_minor="arr_minor")
         .join(now.select(*keys, now_arr_minor="arr_minor"), on=keys, how="left")
         .with_columns(pl.col("now_arr_minor").fill_null(0))
         .with_columns(kept_arr_minor=pl.min_horizontal("then_arr_minor", "now_arr_minor"))

@@ -14,6 +14,9 @@ from warehouse import names
 
 SCHEMAS = ("staging", "facts", "marts", "meta")
 
+MEMORY_LIMIT = "2GB"
+"""Beyond it DuckDB spills to disk: the frames of the transforms need the rest of the machine."""
+
 INSTANT = pl.Datetime("us", "UTC")
 
 SQL_TYPES: dict[pl.DataType, str] = {
@@ -34,6 +37,8 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
     """Readies a connection and its file: UTC, and the schemas. Call it once after each connect."""
     # As a setting of connect() it fails: the extension that knows time zones is not loaded yet.
     con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET enable_progress_bar = false")
+    con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
     for schema in SCHEMAS:
         con.execute(f"CREATE SCHEMA IF NOT EXISTS {names.column(schema)}")
 

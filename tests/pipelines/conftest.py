@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -75,10 +76,19 @@ def no_settings_from_outside() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def dagster_in_memory() -> Iterator[None]:
+    """Dagster keeps its runs in memory, which takes half the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dg.DagsterInstance, "from_config", lambda *_: dg.DagsterInstance.ephemeral())
+        yield
+
+
 @pytest.fixture
-def quick_dagster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dagster keeps its runs in memory, which takes half the time: for tests that do not look at them."""
-    monkeypatch.setattr(dg.DagsterInstance, "from_config", lambda *_: dg.DagsterInstance.ephemeral())
+def quick_dagster() -> Iterator[None]:
+    """For tests that do not look at what Dagster keeps of a run."""
+    with dagster_in_memory():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -111,20 +121,32 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
 def six_customers(company: Company) -> Settings:
     """The six customers, published as of the end of February 2026. Read it, do not run it again: take a copy."""
     settings = company()
-    report = run_job(settings, date(2026, 2, 28))
+    with dagster_in_memory():
+        report = run_job(settings, date(2026, 2, 28))
     assert report.outcome == "published", report.failures
     return settings
 
 
-@pytest.fixture
-def copy_of(tmp_path: Path) -> Callable[[Settings], Settings]:
+@pytest.fixture(scope="session")
+def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Settings], Settings]:
     """Copies a configuration folder with all its data, for tests that run it again."""
 
     def copy(settings: Settings) -> Settings:
-        shutil.copytree(settings.base_dir, tmp_path / "copy", symlinks=True)
-        return load_settings(tmp_path / "copy")
+        folder = tmp_path_factory.mktemp("copy") / "company"
+        shutil.copytree(settings.base_dir, folder, symlinks=True)
+        return load_settings(folder)
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def sample_again(sample: Settings, copy_of: Callable[[Settings], Settings]) -> Settings:
+    """The sample company, run once more for the same day."""
+    settings = copy_of(sample)
+    with dagster_in_memory():
+        report = run_job(settings, SAMPLE_DAY)
+    assert report.outcome == "published", report.failures
+    return settings
 
 
 @pytest.fixture

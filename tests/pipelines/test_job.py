@@ -1,7 +1,6 @@
 """The daily job from sources to a published release: what is there, whether it is right, and what it gives away."""
 
 import re
-import shutil
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import date, timedelta
@@ -16,7 +15,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipelines.config import Settings, load_settings
+from pipelines.config import Settings
 from pipelines.definitions import build_defs
 from pipelines.execute import RunReport, dagster_home, run_job
 from pipelines.run import published_dir, warehouse_file
@@ -354,27 +353,16 @@ def test_the_event_log_of_the_sample_company_shows_no_names_and_no_addresses(sam
 # The second run
 
 
-@pytest.fixture(scope="module")
-def twice(sample: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A copy of the sample company's data, run once more for the same day."""
-    folder = tmp_path_factory.mktemp("twice") / "copy"
-    shutil.copytree(sample.base_dir, folder, symlinks=True)
-    settings = load_settings(folder)
-    report = run_job(settings, AS_OF)
-    assert report.outcome == "published", report.failures
-    return settings
-
-
-def test_a_second_run_recomputes_no_account(twice, tables):
-    runs = tables(twice)["marts.runs"].sort("started_at")
-    accounts = tables(twice)["facts.account_day"]["account_id"].n_unique()
+def test_a_second_run_recomputes_no_account(sample_again, tables):
+    runs = tables(sample_again)["marts.runs"].sort("started_at")
+    accounts = tables(sample_again)["facts.account_day"]["account_id"].n_unique()
     assert runs["is_full"].to_list() == [True, False]
     assert runs["accounts_recomputed"][0] >= accounts
     assert runs["accounts_recomputed"][1] == 0
 
 
-def test_a_second_run_publishes_identical_tables(sample, twice, tables):
-    first, second = tables(sample), tables(twice)
+def test_a_second_run_publishes_identical_tables(sample, sample_again, tables):
+    first, second = tables(sample), tables(sample_again)
     for name in first.keys() - {"marts.runs"}:
         # How a batch ended tells the runs apart on purpose: loaded, then unchanged.
         told_apart = ["status"] if name == "marts.data_quality" else []
@@ -382,12 +370,12 @@ def test_a_second_run_publishes_identical_tables(sample, twice, tables):
     assert second["marts.data_quality"]["status"].unique().to_list() == ["unchanged"]
 
 
-def test_a_second_run_lands_and_stages_nothing_new(sample, twice):
+def test_a_second_run_lands_and_stages_nothing_new(sample, sample_again):
     def content(settings: Settings) -> tuple[list[str], int]:
         raw = sorted(path.name for path in (settings.data_dir / "raw").rglob("*.parquet"))
         return raw, private(settings, "SELECT count(*) FROM staging.quarantine").item()
 
-    assert content(sample) == content(twice)
+    assert content(sample) == content(sample_again)
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])  # 25 hours apart

@@ -1,0 +1,287 @@
+"""The command `kpis`: what it prints, its JSON, and the exit codes that a scheduler goes by."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipelines import core
+from pipelines.cli import app
+from pipelines.run import published_dir
+from warehouse.publish import current_release
+
+Kpis = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Kpis:
+    """Runs the command in this process, on a screen that is wide enough for its tables."""
+    monkeypatch.setenv("COLUMNS", "220")
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def told(result: Result, code: int) -> str:
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def parsed(result: Result) -> Any:
+    return json.loads(told(result, 0))
+
+
+# run
+
+
+@pytest.mark.usefixtures("quick_dagster")
+def test_a_run_shows_its_steps_the_headlines_and_where_the_release_is(run, company):
+    settings = company()
+    result = run("run", "--config", settings.base_dir, "--as-of", "2026-02-28")
+    assert result.exit_code == 0, result.output
+    out, err = result.stdout, result.stderr
+    for step in ("extract billing", "validate billing", "account facts", "mrr marts", "publish"):
+        assert step in err
+    lines = {line.split("│")[1].strip(): line for line in out.splitlines() if line.count("│") == 5}
+    assert "670.00 EUR" in lines["Monthly recurring revenue (MRR)"]
+    assert "600.00 EUR" in lines["Monthly recurring revenue (MRR)"]
+    assert "20.00%" in lines["Customer churn rate"]
+    assert "81.67%" in lines["Gross revenue retention (GRR)"]
+    assert "98.33%" in lines["Net revenue retention (NRR)"]
+    assert "not observed" in lines["Net Promoter Score (NPS)"]
+    release = current_release(published_dir(settings))
+    assert str(release.database) in out
+    assert "kpis show" in out
+
+
+@pytest.mark.usefixtures("quick_dagster")
+def test_a_run_as_json_tells_outcome_and_release(run, six_customers, copy_of):
+    settings = copy_of(six_customers)
+    report = parsed(run("run", "--config", settings.base_dir, "--as-of", "2026-02-28", "--full", "--json"))
+    release = current_release(published_dir(settings))
+    assert report.pop("run_id")
+    assert report == {"outcome": "published", "release": release.name, "failures": [], "warnings": 0}
+
+
+@pytest.mark.usefixtures("quick_dagster")
+def test_a_source_that_fails_ends_with_3_and_says_what_to_mend(run, six_customers, copy_of):
+    settings = copy_of(six_customers)
+    file = settings.base_dir / "subscriptions.csv"
+    file.write_text(file.read_text().replace("Until", "Ended"))
+    output = told(run("run", "--config", settings.base_dir, "--as-of", "2026-02-28"), 3)
+    for word in ("raw__billing", "subscriptions.csv", "ends_at", "Until", "Ended", "release of 2026-02-28 stays"):
+        assert word in output
+    report = run("run", "--config", settings.base_dir, "--as-of", "2026-02-28", "--json")
+    assert report.exit_code == 3
+    (failure,) = json.loads(report.stdout)["failures"]
+    assert failure["place"] == "raw__billing"
+
+
+@pytest.mark.usefixtures("quick_dagster")
+def test_an_audit_that_fails_ends_with_4_and_names_table_and_check(run, six_customers, copy_of, monkeypatch):
+    settings = copy_of(six_customers)
+    whole = core.mrr_ledger
+    monkeypatch.setattr(core, "mrr_ledger", lambda *frames: whole(*frames).filter(pl.col("account_id") != "ben"))
+    output = told(run("run", "--config", settings.base_dir, "--as-of", "2026-02-28", "--full"), 4)
+    assert "facts/mrr_ledger: 3_ledger_from_subscriptions" in output
+    assert "audit failed. The release of 2026-02-28 stays published." in output
+
+
+@pytest.mark.usefixtures("quick_dagster")
+def test_anything_else_that_fails_ends_with_1(run, company):
+    settings = company({"policy.yaml": None})
+    output = told(run("run", "--config", settings.base_dir, "--as-of", "2026-02-28"), 1)
+    assert "no exchange rate to USD for EUR: 2026-01, 2026-02" in output
+    assert "Nothing is published yet" in output
+
+
+def test_a_day_that_is_none_ends_with_2(run, six_customers):
+    output = told(run("run", "--config", six_customers.base_dir, "--as-of", "31.03.2026"), 2)
+    assert "--as-of" in output
+
+
+# Bad configuration
+
+
+def test_a_slip_in_the_sources_ends_with_2_and_names_file_and_key(run, company):
+    settings = company()
+    file = settings.base_dir / "sources.yaml"
+    file.write_text(file.read_text().replace("shape: periods", "shap: periods"))
+    for command in (["run"], ["check"], ["show", "mrr"], ["explain", "ana"]):
+        output = told(run(*command, "--config", settings.base_dir), 2)
+        assert f"{file}: sources.billing.tables.subscription_changes.shap: is no key here" in output
+        assert "did you mean 'shape'" in output
+
+
+def test_a_folder_that_is_not_there_ends_with_2(run, tmp_path):
+    assert "no such folder" in told(run("check", "--config", tmp_path / "nowhere"), 2)
+
+
+def test_the_folder_may_be_named_by_the_environment(run, six_customers, monkeypatch):
+    monkeypatch.setenv("KPIS_CONFIG", str(six_customers.base_dir))
+    assert parsed(run("show", "mrr", "--json"))[-1]["value"] == 670
+
+
+# check
+
+
+def test_check_counts_rows_and_changes_nothing(run, company):
+    settings = company()
+    with (settings.base_dir / "subscriptions.csv").open("a") as file:
+        file.write("9,S-gus,gus,2026-02-05,2026-02-01,basic,40.00,month\n")
+    (checked,) = parsed(run("check", "--config", settings.base_dir, "--json"))
+    counts = {"rows": 9, "accepted": 8, "refused": 1, "superseded": 0, "problem": None}
+    assert checked == {"source": "billing", "table": "subscription_changes", **counts}
+    assert not settings.data_dir.exists()
+
+
+def test_check_of_a_source_that_cannot_be_read_ends_with_3(run, company):
+    settings = company({"subscriptions.csv": None})
+    output = told(run("check", "--config", settings.base_dir), 3)
+    assert "no file matches 'subscriptions.csv'" in " ".join(output.replace("│", " ").split())
+
+
+def test_check_lists_refused_rows_by_rule_with_their_first_places(run, sample):
+    refused = parsed(run("check", "--quarantine", "--config", sample.base_dir, "--json"))
+    by_rule = {(row["table"], row["column"], row["rule"]): row for row in refused}
+    (answers,) = (
+        row for (table, column, _), row in by_rule.items() if (table, column) == ("survey_responses", "score")
+    )
+    assert answers["rows"] == 1  # an answer of 11 to a question from 0 to 10
+    assert answers["advice"]
+    assert "raw" not in answers
+
+
+def test_check_of_refused_rows_before_the_first_run_ends_with_5(run, company):
+    assert "no run yet" in told(run("check", "--quarantine", "--config", company().base_dir), 5)
+
+
+# show
+
+
+def test_show_gives_periods_oldest_first_with_what_they_are_made_of(run, six_customers):
+    rows = parsed(run("show", "net_revenue_retention", "--config", six_customers.base_dir, "--json"))
+    assert [row["period_start"] for row in rows] == ["2026-01-01", "2026-02-01"]
+    assert rows[0]["value"] is None
+    assert rows[1] == {
+        "period_start": "2026-02-01",
+        "period_end": "2026-03-01",
+        "is_complete": True,
+        "member": "all",
+        "value": 590 / 600,
+        "numerator": 590_00 * 12,
+        "denominator": 600_00 * 12,
+        "n": 5,
+        "small_n": True,
+        "currency": "EUR",
+        "policy_version": six_customers.policy.version,
+    }
+
+
+def test_show_prints_a_table_with_name_and_formula(run, six_customers):
+    output = told(run("show", "mrr", "--grain", "quarter", "--config", six_customers.base_dir), 0)
+    assert "Monthly recurring revenue (MRR)" in output
+    assert "2026-Q1 (open)" in output
+    assert "670.00" in output
+
+
+def test_show_by_a_dimension_gives_members_that_add_up(run, sample):
+    def values(*by: str) -> list[dict[str, Any]]:
+        return parsed(run("show", "mrr", *by, "--last", "2", "--config", sample.base_dir, "--json"))
+
+    plans, total = values("--by", "plan"), values()
+    assert [row["period_start"] for row in total] == ["2026-03-01", "2026-04-01"]
+    for row in total:
+        members = [plan for plan in plans if plan["period_start"] == row["period_start"]]
+        assert len(members) > 2
+        assert sum(member["numerator"] for member in members) == row["numerator"]
+
+
+def test_a_kpi_without_its_sources_is_not_observed(run, six_customers):
+    output = told(run("show", "nps", "--config", six_customers.base_dir), 0)
+    assert "nps: not observed; it needs the tables surveys, survey_responses" in output
+    assert parsed(run("show", "renewal_rate", "--config", six_customers.base_dir, "--json")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["net_revenue_retension"], "did you mean net_revenue_retention"),
+        (["xyz"], "there are "),
+        (["mrr", "--by", "colour"], "no dimension 'colour'; there are all, segment"),
+        (["mrr", "--grain", "decade"], "no grain 'decade'; its grains are day, week, month, quarter, year"),
+        (["renewal_rate", "--grain", "day"], "renewal_rate has no grain 'day'"),
+        (["mrr", "--by", "tool"], "mrr has no dimension 'tool'; it has all, channel"),
+    ],
+)
+def test_a_name_that_is_unknown_ends_with_5_and_says_what_there_is(run, sample, arguments, answer):
+    assert answer in told(run("show", *arguments, "--config", sample.base_dir), 5)
+
+
+def test_a_name_in_square_brackets_is_printed_and_not_taken_for_markup(run, six_customers, company):
+    assert "no account '[/bold]'" in told(run("explain", "[/bold]", "--config", six_customers.base_dir), 5)
+    settings = company({"subscriptions.csv": None})
+    file = settings.base_dir / "sources.yaml"
+    file.write_text(file.read_text().replace("files: subscriptions.csv", 'files: "[a-c]/x.csv"'))
+    assert "[a-c]/x.csv" in told(run("check", "--config", settings.base_dir), 3)
+
+
+def test_before_the_first_run_there_is_nothing_to_show(run, company):
+    settings = company()
+    for command in (["show", "mrr"], ["explain", "ana"]):
+        assert "nothing has been published yet: kpis run" in told(run(*command, "--config", settings.base_dir), 5)
+
+
+# explain
+
+
+def test_explain_gives_states_ledger_and_movements_of_one_account(run, six_customers):
+    frames = parsed(run("explain", "ben", "--config", six_customers.base_dir, "--json"))
+    assert {table: len(rows) for table, rows in frames.items()} == {
+        "facts.subscription_state": 2,
+        "facts.mrr_ledger": 2,
+        "facts.account_period": 4,  # two months, a quarter and a year
+    }
+    new, expansion = frames["facts.mrr_ledger"]
+    assert (new["day"], new["category"], new["amount_arr_minor"]) == ("2026-01-05", "new", 200_00 * 12)
+    assert (expansion["day"], expansion["category"]) == ("2026-02-10", "expansion")
+    assert expansion["amount_arr_minor"] == 100_00 * 12
+
+
+@pytest.mark.parametrize(
+    ("period", "rows"),
+    [
+        ("2026-02", (2, 1, 1)),
+        ("2026-Q1", (2, 2, 1)),
+        ("2026", (2, 2, 1)),
+        ("2026-02-10", (1, 1, 0)),
+        ("2026-01", (1, 1, 1)),
+        ("2025", (0, 0, 0)),
+    ],
+)
+def test_explain_cuts_to_a_period(run, six_customers, period, rows):
+    frames = parsed(run("explain", "ben", "--period", period, "--config", six_customers.base_dir, "--json"))
+    assert tuple(len(frame) for frame in frames.values()) == rows
+
+
+@pytest.mark.parametrize("period", ["march", "2026-13", "2026-Q5", "2026-00", "2026-02-30", "26-02", "Q1-2026", ""])
+def test_a_period_that_is_none_ends_with_5(run, six_customers, period):
+    output = told(run("explain", "ben", "--period", period, "--config", six_customers.base_dir), 5)
+    assert f"no period {period!r}; write 2026, 2026-Q1, 2026-03 or 2026-03-15" in output
+
+
+def test_an_account_that_is_unknown_ends_with_5_and_suggests_one(run, sample):
+    assert "did you mean" in told(run("explain", "ST-433", "--config", sample.base_dir), 5)
+
+
+def test_explain_prints_the_movements_for_people(run, six_customers):
+    output = told(run("explain", "dan", "--period", "2026-02", "--config", six_customers.base_dir), 0)
+    assert "facts.mrr_ledger" in output
+    assert "churn" in output
+
+
+def test_help_needs_no_configuration_and_lists_the_commands(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("KPIS_CONFIG", str(tmp_path / "nowhere"))
+    output = told(run("--help"), 0)
+    assert [command for command in ("run", "check", "show", "explain") if command not in output] == []

@@ -1,0 +1,234 @@
+"""What Dagster is told: assets that explain themselves, schedule, retries, freshness, and the alert of a failure."""
+
+import importlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import dagster as dg
+import pytest
+import yaml
+
+from pipelines import alerts
+from pipelines.config import Settings
+from pipelines.definitions import JOB, build_defs, run_config
+from schemas.contract import column_specs
+from schemas.sources import CONTRACTS
+from schemas.tables import PUBLISHED
+from warehouse.audit import INVARIANTS
+
+GROUPS = {"raw", "staging", "facts", "marts", "published"}
+
+
+@pytest.fixture(scope="module")
+def settings(company: Callable[..., Settings]) -> Settings:
+    """The sample company, whose days are those of Costa Rica."""
+    return company(
+        {"sources.yaml": "sources: {demo: {kind: sample}}\n", "policy.yaml": "reporting_timezone: America/Costa_Rica\n"}
+    )
+
+
+@pytest.fixture(scope="module")
+def defs(settings: Settings) -> dg.Definitions:
+    return build_defs(settings)
+
+
+@pytest.fixture(scope="module")
+def specs(defs: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_the_workspace_names_a_module_whose_definitions_load(pytestconfig, settings, monkeypatch):
+    monkeypatch.setenv("KPIS_CONFIG", str(settings.base_dir))
+    workspace = yaml.safe_load((pytestconfig.rootpath / "workspace.yaml").read_text())
+    (location,) = (entry["python_module"]["module_name"] for entry in workspace["load_from"])
+    loaded = importlib.import_module(location).defs()
+    dg.Definitions.validate_loadable(loaded)
+    assert loaded.resolve_job_def(JOB)
+
+
+def test_every_source_table_and_every_published_table_is_an_asset(specs):
+    tables = {"raw/demo"} | {f"staging/demo/{table}" for table in CONTRACTS}
+    assert specs.keys() == tables | {name.replace(".", "/") for name in PUBLISHED} - {"marts/runs"} | {
+        "published/release"
+    }
+
+
+def test_every_asset_says_what_it_is_and_stands_in_the_group_of_its_layer(specs):
+    assert {spec.group_name for spec in specs.values()} == GROUPS
+    for name, spec in specs.items():
+        assert len((spec.description or "").split()) >= 4, name
+        assert spec.group_name == name.split("/", maxsplit=1)[0]
+        assert spec.kinds, name
+
+
+def test_every_table_describes_every_column(specs):
+    for name, spec in specs.items():
+        if spec.group_name in ("raw", "published"):
+            continue
+        table = name.rsplit("/", maxsplit=1)[1] if spec.group_name == "staging" else name.replace("/", ".")
+        contract = (CONTRACTS if spec.group_name == "staging" else PUBLISHED)[table]
+        columns = spec.metadata["dagster/column_schema"].columns
+        assert [column.name for column in columns] == [column.name for column in column_specs(contract)]
+        assert [column.name for column in columns if not column.description] == [], name
+
+
+def test_personal_columns_are_marked(specs):
+    columns = specs["staging/demo/customers"].metadata["dagster/column_schema"].columns
+    marked = {column.name for column in columns if "personal data" in (column.constraints.other or [])}
+    assert marked == {"name", "email"}
+
+
+def test_each_layer_waits_for_the_one_before_it(specs):
+    def upstream(name: str) -> set[str]:
+        return {dep.asset_key.to_user_string() for dep in specs[name].deps}
+
+    assert upstream("staging/demo/prices") == {"raw/demo"}
+    assert upstream("facts/mrr_ledger") == {f"staging/demo/{table}" for table in CONTRACTS}
+    assert upstream("published/release") == {
+        name for name, spec in specs.items() if spec.group_name in ("facts", "marts")
+    }
+
+
+def test_every_invariant_is_a_blocking_check_of_its_table(defs):
+    checks = {
+        (spec.asset_key.to_user_string(), spec.name): spec.blocking
+        for assets in defs.assets
+        for spec in assets.check_specs
+        if spec.asset_key.path[0] != "staging"
+    }
+    # Batches are no asset: what guards them stands with the mart that shows them.
+    tables = {invariant: invariant.table.replace("meta.batches", "marts.data_quality") for invariant in INVARIANTS}
+    assert checks == {(table.replace(".", "/"), invariant.id): True for invariant, table in tables.items()}
+    assert len(checks) > 40
+
+
+def test_the_job_runs_everything_in_one_process(defs):
+    job = defs.resolve_job_def(JOB)
+    assert defs.executor is dg.in_process_executor
+    assert job.executor_def is dg.in_process_executor
+    assert {node.name for node in job.graph.nodes} == {assets.op.name for assets in defs.assets}
+
+
+def test_only_extraction_is_retried(defs):
+    retried = {assets.op.name: assets.op.retry_policy for assets in defs.assets if assets.op.retry_policy}
+    assert retried.keys() == {"raw__demo"}
+    assert retried["raw__demo"].max_retries >= 2
+
+
+def test_the_schedule_is_daily_in_the_reporting_time_zone_and_off_until_switched_on(defs):
+    (schedule,) = defs.schedules
+    assert schedule.job_name == JOB
+    assert schedule.execution_timezone == "America/Costa_Rica"
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    minute, hour, *every_day = schedule.cron_schedule.split()
+    assert every_day == ["*", "*", "*"]
+    assert (minute.isdigit(), hour.isdigit()) == (True, True)
+
+
+def test_the_release_must_be_fresh_every_morning_of_the_reporting_time_zone(defs, specs):
+    fresh = {name: spec.freshness_policy for name, spec in specs.items() if spec.freshness_policy}
+    assert fresh.keys() == {"published/release"}
+    policy = fresh["published/release"]
+    assert policy.timezone == "America/Costa_Rica"
+    (schedule,) = defs.schedules
+    begins, due = (int(cron.split()[1]) for cron in (schedule.cron_schedule, policy.deadline_cron))
+    assert begins < due
+    assert policy.lower_bound_delta >= timedelta(hours=due - begins)
+
+
+def test_run_config_is_taken_by_the_job(defs):
+    job = defs.resolve_job_def(JOB)
+    for config in (run_config("2026-03-31", True, quiet=True), run_config(None, False)):
+        assert dg.validate_run_config(job, config)
+
+
+# The alert of a failure
+
+
+class Posted(BaseHTTPRequestHandler):
+    """Notes what is posted to it."""
+
+    texts: list[str]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert self.headers["Content-Type"] == "application/json"
+        self.texts.append(json.loads(body)["text"])
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A web hook on this machine; gives the texts that are posted to it."""
+    texts: list[str] = []
+    server = HTTPServer(("127.0.0.1", 0), type("Hook", (Posted,), {"texts": texts}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("KPIS_ALERT_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hook")
+    yield texts
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@contextmanager
+def failed_run(settings: Settings) -> Iterator[dg.RunFailureSensorContext]:
+    """What the sensor is given after a run of the job has failed."""
+    job = build_defs(settings).resolve_job_def(JOB)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(
+            run_config=run_config("2026-02-28", False, quiet=True), instance=instance, raise_on_error=False
+        )
+        yield dg.build_run_status_sensor_context(
+            sensor_name="run_failed",
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+            dagster_event=result.get_run_failure_event(),
+        ).for_run_failure()
+
+
+def test_a_failed_run_posts_the_error_in_its_own_words(company, webhook):
+    settings = company({"subscriptions.csv": "Id,From\n1,2026-01-01\n"})
+    with failed_run(settings) as context:
+        alerts.failure_sensor(settings)(context)
+    (text,) = webhook
+    assert text.startswith(f"run {context.dagster_run.run_id} of daily_kpis failed: raw__billing: ")
+    assert "subscriptions.csv" in text
+    assert "'Subscription'" in text
+    assert "Traceback" not in text
+    assert "STEP_FAILURE" not in text
+
+
+def test_several_failures_are_all_told_and_cut_to_length(company, webhook):
+    sources = "sources:\n" + "".join(
+        f"  s{number:02}:\n    kind: files\n    tables:\n      customers: {{files: 'a-missing-file-{'x' * 60}.csv'}}\n"
+        for number in range(20)
+    )
+    settings = company({"sources.yaml": sources})
+    with failed_run(settings) as context:
+        assert len(alerts.message(context)) == 2_000
+        alerts.failure_sensor(settings)(context)
+    (text,) = webhook
+    assert len(text) == 2_000
+    assert "raw__s00: " in text
+    assert "raw__s03: " in text
+
+
+def test_without_a_webhook_nothing_is_posted(webhook, monkeypatch):
+    monkeypatch.delenv("KPIS_ALERT_WEBHOOK")
+    alerts.notify("a run failed")
+    assert webhook == []
+
+
+def test_a_webhook_that_is_no_web_address_is_refused(monkeypatch):
+    monkeypatch.setenv("KPIS_ALERT_WEBHOOK", "file:///etc/passwd")
+    with pytest.raises(ValueError, match=r"KPIS_ALERT_WEBHOOK must be an http\(s\) address"):
+        alerts.notify("a run failed")
