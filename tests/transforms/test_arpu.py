@@ -173,15 +173,8 @@ def test_arpu_is_revenue_over_average_daily_customers() -> None:
     )
     rows = mart(lines, {"period_start": JUNE, "customer_days": 600})
     row = one(rows)
-    assert [
-        row[name] for name in ("recurring_revenue", "usage_revenue", "one_time_revenue", "credited", "revenue")
-    ] == [
-        900.0,
-        60.0,
-        240.0,
-        200.0,
-        1000.0,
-    ]
+    parts = ("recurring_revenue", "usage_revenue", "one_time_revenue", "credited", "revenue")
+    assert [row[part] for part in parts] == [900.0, 60.0, 240.0, 200.0, 1000.0]
     assert (row["arpu"], row["arpu_numerator"], row["arpu_denominator"]) == (50.0, 100_000 * 30, 600)
     assert (row["purchases"], row["n"], row["small_n"]) == (2, 20, True)
     native = one(rows, basis="native")
