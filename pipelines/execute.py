@@ -1,5 +1,6 @@
 """One run of the daily job in this process, as the command line and tests use it."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ telemetry:
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
+event_log_storage:
+  module: pipelines.event_log
+  class: OpenSqliteEventLogStorage
+  config:
+    base_dir: {history}
 """
 
 
@@ -48,7 +54,9 @@ def dagster_home(settings: Settings) -> Path:
     home = Path(os.environ.get("DAGSTER_HOME") or settings.data_dir / "dagster").absolute()
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text(DAGSTER_YAML, encoding="utf-8")
+        (home / "dagster.yaml").write_text(
+            DAGSTER_YAML.format(history=json.dumps(str(home / "history" / "runs"))), encoding="utf-8"
+        )
     return home
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 
 import duckdb
 import polars as pl
@@ -33,5 +34,11 @@ def frame_hash(frame: pl.DataFrame) -> str:
 
 def _sum_of_hashes(frame: pl.DataFrame, expression: str) -> int:
     # A sum, unlike an exclusive or, tells one row from three equal ones.
-    with duckdb.connect() as con:
+    with _in_memory().cursor() as con:
         return int(con.sql(f"SELECT coalesce(sum({expression}), 0) FROM frame").fetchall()[0][0])
+
+
+@cache
+def _in_memory() -> duckdb.DuckDBPyConnection:
+    """One database for all hashes of the process: making it costs more than hashing most frames."""
+    return duckdb.connect()
