@@ -1,10 +1,14 @@
 """The policy: every value that a company may choose, with the defaults of the definitions, and its version."""
 
 import hashlib
+import re
+from datetime import date
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+_CLOCK = re.compile(r"([01]\d|2[0-4]):[0-5]\d")
 
 
 class Policy(BaseModel):
@@ -54,12 +58,28 @@ class Policy(BaseModel):
         ),
         description="Churn reasons that mean voluntary churn; every other reason is `unknown`.",
     )
+    support_hours: dict[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], str] = Field(
+        dict.fromkeys(("mon", "tue", "wed", "thu", "fri"), "09:00-17:00"),
+        min_length=1,
+        validate_default=True,
+        description="Hours of support by weekday, in the reporting time zone; other weekdays are closed.",
+    )
+    support_holidays: tuple[date, ...] = Field((), description="Days on which support is closed.")
 
     @field_validator("reporting_timezone")
     @classmethod
     def _zone_exists(cls, value: str) -> str:
         if value not in available_timezones():
             raise ValueError(f"{value!r} is no IANA time zone, for example Europe/Madrid or America/Costa_Rica")
+        return value
+
+    @field_validator("support_hours")
+    @classmethod
+    def _hours_are_open(cls, value: dict[str, str]) -> dict[str, str]:
+        for day, hours in value.items():
+            opens, _, closes = hours.partition("-")
+            if not (_CLOCK.fullmatch(opens) and _CLOCK.fullmatch(closes) and opens < closes <= "24:00"):
+                raise ValueError(f"{hours!r} are no hours for {day}: write opening and closing as in '09:00-17:30'")
         return value
 
     @property
