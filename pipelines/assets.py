@@ -10,7 +10,17 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from pipelines import core, crm_marts, loading, onboarding_marts, records, support_marts, survey_marts, usage_marts
+from pipelines import (
+    core,
+    crm_marts,
+    loading,
+    onboarding_marts,
+    records,
+    support_marts,
+    survey_marts,
+    usage_marts,
+    value_marts,
+)
 from pipelines.config import Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.resources import RunOptions, Warehouse
@@ -56,6 +66,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         _tables(
             settings, "onboarding", onboarding_marts.ONBOARDING_TABLES, attributes, onboarding_marts.build_onboarding
         ),
+        _tables(settings, "value", value_marts.VALUE_TABLES, _keys(core.MRR_MARTS), value_marts.build_value),
         _tables(settings, "records", records.RECORD_TABLES, account_facts, records.build_records),
     ]
     return [*loads, *built, _release(settings, sorted(key for assets in built for key in assets.keys))]

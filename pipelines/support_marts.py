@@ -4,7 +4,7 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import identities
-from pipelines.core import Progress
+from pipelines.core import Progress, customer_counts
 from pipelines.run import Run, read, staged, write
 from transforms import identity
 from transforms.customer_days import customer_days
@@ -31,12 +31,3 @@ def build_support(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
         resource_ratings(identity.without_excluded(viewed)[0], attributes, run.policy, run.as_of),
     )
     return {name: write(con, run, name, frame) for name, frame in zip(SUPPORT_TABLES, frames, strict=True)}
-
-
-def customer_counts(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """Customers at both ends of every week, month, quarter and year, by slice."""
-    rows: pl.DataFrame = con.sql(
-        "SELECT grain, period_start, period_end, dimension, member, opening_customers, closing_customers "
-        "FROM marts.retention WHERE basis = 'reporting' AND grain <> 'day' ORDER BY ALL"
-    ).pl()
-    return rows

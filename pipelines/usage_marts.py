@@ -6,9 +6,8 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import Identities, identities
-from pipelines.core import Progress
+from pipelines.core import Progress, customer_counts
 from pipelines.run import Run, read, staged, write
-from pipelines.support_marts import customer_counts
 from transforms import identity
 from transforms.adoption import Sources, Sums, adoption, adoption_sums, feature_adoption, usage_days
 

@@ -10,7 +10,18 @@ from typing import Literal, NamedTuple
 import polars as pl
 
 Unit = Literal[
-    "rate", "ratio", "money_per_month", "money_per_year", "count", "score", "points", "minutes", "hours", "days"
+    "rate",
+    "ratio",
+    "money",
+    "money_per_month",
+    "money_per_year",
+    "count",
+    "score",
+    "points",
+    "minutes",
+    "hours",
+    "days",
+    "months",
 ]
 Direction = Literal["higher_is_better", "lower_is_better", "neutral"]
 
@@ -27,6 +38,12 @@ RESOURCE_RATINGS = "marts.resource_ratings"
 ADOPTION = "marts.adoption"
 FEATURE_ADOPTION = "marts.feature_adoption"
 ONBOARDING = "marts.onboarding"
+ACQUISITION_COST = "marts.acquisition_cost"
+RETENTION_COST = "marts.retention_cost"
+INVOICED_REVENUE = "marts.invoiced_revenue"
+CLV = "marts.clv"
+SURVIVAL = "marts.survival"
+SURVIVAL_CURVE = "marts.survival_curve"
 
 EVERY_GRAIN = ("day", "week", "month", "quarter", "year")
 SPARSE_GRAINS = ("week", "month", "quarter", "year")
@@ -41,6 +58,8 @@ RATINGS = ("resource_ratings",)
 USE = ("daily_use",)
 SEATS = ("seats", "daily_use")
 MILESTONES = ("milestones", "contracts")
+COSTS = ("costs", "fx_rates")
+INVOICES = ("invoices", "invoice_lines", "credit_notes", "usage_charges", "fx_rates")
 
 NO_EVENTS = "Never NULL: a period without events is a row of zeros."
 NO_OPENING_CUSTOMERS = "NULL where nobody was a customer at the start, and on rows of native currencies."
@@ -51,10 +70,14 @@ NO_TICKETS = "NULL where no ticket was created, or too few have ended for the es
 NO_SEATS = "NULL where no limited seats are purchased, or use was not recorded in all of the 30 days."
 NO_USE = "NULL where use was not recorded in all of the days looked back on."
 NO_STARTS = "NULL where no contract started, or too few have ended for the estimate."
+NO_COST_BOOKED = "NULL for a member that no cost was booked to"
+NO_CHURN = "NULL with the reason: nobody was lost, too little history, or nothing to multiply."
+NO_MODEL = "NULL with the reason: under 3 renewals or 100 customers, nobody lost, or not among the newest 6 months."
 NO_ANSWERS = "NULL where nobody answered, and on rows of other instruments."
 
 _ARR = "annualised minor units of `currency`, at the period's closing rate"
 _COHORT_ARR = "annualised minor units of `currency`, at the exchange rate of age 0"
+_AMOUNT = "minor units of `currency`"
 _RENEWAL_ARR = "annualised minor units of `currency`, at the rate of the month in which the term is due"
 
 
@@ -399,6 +422,115 @@ def _engagement(
         is_additive=is_count,
         ratio=ratio,
         exact=column if is_count else None,
+    )
+
+
+def _money_sum(
+    kpi_id: str,
+    table: str,
+    column: str,
+    name: Text,
+    meaning: Text,
+    *,
+    direction: Direction,
+    section: str,
+    grains: tuple[str, ...],
+    sources: tuple[str, ...],
+) -> Kpi:
+    return Kpi(
+        id=kpi_id,
+        table=table,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=f"{column}_minor / 10^(decimals of the currency)",
+        unit="money",
+        direction=direction,
+        section=section,
+        null_rule=NO_EVENTS,
+        grains=grains,
+        sources=sources,
+        is_additive=True,
+        exact=f"{column}_minor",
+    )
+
+
+def _cost_rate(
+    column: str,
+    table: str,
+    name: Text,
+    meaning: Text,
+    numerator: str,
+    denominator: str,
+    null_rule: str,
+    numerator_unit: str = _AMOUNT,
+) -> Kpi:
+    ratio = Ratio(numerator, denominator, numerator_unit)
+    return Kpi(
+        id=column,
+        table=table,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=f"{ratio} / 10^(decimals of the currency)",
+        unit="money",
+        direction="lower_is_better",
+        section="7",
+        null_rule=null_rule,
+        grains=LONG_GRAINS,
+        sources=(*COSTS, *BILLING[:3]),
+        ratio=ratio,
+    )
+
+
+def _lifetime_value(
+    column: str,
+    name: Text,
+    meaning: Text,
+    formula: str,
+    *,
+    sources: tuple[str, ...],
+    null_rule: str = NO_CHURN,
+    unit: Unit = "money",
+    direction: Direction = "higher_is_better",
+) -> Kpi:
+    return Kpi(
+        id=column,
+        table=CLV,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=formula,
+        unit=unit,
+        direction=direction,
+        section="6",
+        null_rule=null_rule,
+        grains=("month",),
+        sources=sources,
+    )
+
+
+def _survival(
+    column: str,
+    table: str,
+    name: Text,
+    meaning: Text,
+    formula: str,
+    null_rule: str,
+    unit: Unit = "rate",
+) -> Kpi:
+    return Kpi(
+        id=column,
+        table=table,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=formula,
+        unit=unit,
+        direction="higher_is_better",
+        section="6",
+        null_rule=null_rule,
+        grains=("month",),
     )
 
 
@@ -1624,6 +1756,375 @@ _ADOPTION = [
     ),
 ]
 
+_COSTS = [
+    _cost_rate(
+        "cac",
+        ACQUISITION_COST,
+        Text(
+            "Customer acquisition cost (CAC)",
+            "Costo de adquisición de clientes (CAC)",
+            "Custo de aquisição de clientes (CAC)",
+        ),
+        Text(
+            "Acquisition cost of the period per new customer; customers who return are not new.",
+            "Costo de adquisición del período por cliente nuevo; los clientes que regresan no son nuevos.",
+            "Custo de aquisição do período por cliente novo; clientes que voltam não são novos.",
+        ),
+        "acquisition cost",
+        "new customers",
+        f"NULL without new customers, the cost is shown; {NO_COST_BOOKED}.",
+    ),
+    _money_sum(
+        "acquisition_cost",
+        ACQUISITION_COST,
+        "cost",
+        Text("Acquisition cost", "Costo de adquisición", "Custo de aquisição"),
+        Text(
+            "What was spent on winning customers.",
+            "Lo que se gastó en captar clientes.",
+            "O que foi gasto para conquistar clientes.",
+        ),
+        direction="neutral",
+        section="7",
+        grains=LONG_GRAINS,
+        sources=COSTS,
+    ),
+    _cost_rate(
+        "customer_retention_cost",
+        RETENTION_COST,
+        Text("Customer retention cost", "Costo de retención por cliente", "Custo de retenção por cliente"),
+        Text(
+            "Cost of success, support, renewals, training and retention offers per average customer of the period.",
+            "Costo de éxito, soporte, renovaciones, formación y ofertas de retención por cliente medio del período.",
+            "Custo de sucesso, suporte, renovações, treinamento e ofertas de retenção por cliente médio do período.",
+        ),
+        "retention cost x days",
+        "sum of daily customers",
+        f"NULL without customers; {NO_COST_BOOKED}.",
+    ),
+    _cost_rate(
+        "customer_retention_cost_per_retained",
+        RETENTION_COST,
+        Text(
+            "Retention cost per retained customer",
+            "Costo de retención por cliente retenido",
+            "Custo de retenção por cliente retido",
+        ),
+        Text(
+            "Retention cost per customer of the start of the period who is still one at its end.",
+            "Costo de retención por cliente del inicio del período que lo sigue siendo al cierre.",
+            "Custo de retenção por cliente do início do período que continua cliente no fim.",
+        ),
+        "retention cost",
+        "customers at the start - customers lost",
+        f"NULL where nobody was retained; {NO_COST_BOOKED}.",
+    ),
+    Kpi(
+        id="customer_retention_cost_change",
+        table=RETENTION_COST,
+        column="customer_retention_cost_change",
+        name=Text(
+            "Change of the customer retention cost",
+            "Variación del costo de retención por cliente",
+            "Variação do custo de retenção por cliente",
+        ),
+        meaning=Text(
+            "By how much the customer retention cost changed against the period before.",
+            "Cuánto varió el costo de retención por cliente frente al período anterior.",
+            "Quanto o custo de retenção por cliente variou em relação ao período anterior.",
+        ),
+        formula="customer retention cost / customer retention cost of the period before - 1",
+        unit="rate",
+        direction="lower_is_better",
+        section="7",
+        null_rule="NULL in the first period, in the one that is still open, and where either cost is NULL or 0 before.",
+        grains=LONG_GRAINS,
+        sources=(*COSTS, *BILLING[:3]),
+    ),
+    _money_sum(
+        "retention_cost",
+        RETENTION_COST,
+        "cost",
+        Text("Retention cost", "Costo de retención", "Custo de retenção"),
+        Text(
+            "What was spent on keeping customers.",
+            "Lo que se gastó en conservar clientes.",
+            "O que foi gasto para manter clientes.",
+        ),
+        direction="neutral",
+        section="7",
+        grains=LONG_GRAINS,
+        sources=COSTS,
+    ),
+]
+
+_INVOICED_REVENUE = [
+    Kpi(
+        id="arpu",
+        table=INVOICED_REVENUE,
+        column="arpu",
+        name=Text(
+            "Average revenue per customer (ARPU)",
+            "Ingreso medio por cliente (ARPU)",
+            "Receita média por cliente (ARPU)",
+        ),
+        meaning=Text(
+            "Invoiced revenue of the period per average daily customer.",
+            "Ingresos facturados del período por cliente medio diario.",
+            "Receita faturada do período por cliente médio diário.",
+        ),
+        formula="(revenue x days) / sum of daily customers / 10^(decimals of the currency)",
+        unit="money",
+        direction="higher_is_better",
+        section="6",
+        null_rule="NULL without customers, and on rows of native currencies.",
+        grains=SPARSE_GRAINS,
+        sources=(*INVOICES, *BILLING[:3]),
+        ratio=Ratio("revenue x days of the period", "sum of daily customers", _AMOUNT),
+    ),
+    *(
+        _money_sum(
+            column,
+            INVOICED_REVENUE,
+            column,
+            name,
+            meaning,
+            direction="higher_is_better",
+            section=section,
+            grains=SPARSE_GRAINS,
+            sources=INVOICES,
+        )
+        for column, section, name, meaning in (
+            (
+                "revenue",
+                "6",
+                Text("Invoiced revenue", "Ingresos facturados", "Receita faturada"),
+                Text(
+                    "All that was invoiced in the period without tax, less credit notes.",
+                    "Todo lo facturado en el período sin impuestos, menos notas de crédito.",
+                    "Tudo o que foi faturado no período sem impostos, menos notas de crédito.",
+                ),
+            ),
+            (
+                "one_time_revenue",
+                "2",
+                Text("One-time revenue", "Ingresos no recurrentes", "Receita não recorrente"),
+                Text(
+                    "One-time charges, set-up fees and services invoiced in the period; no part of MRR.",
+                    "Cargos únicos, altas y servicios facturados en el período; no forman parte del MRR.",
+                    "Cobranças únicas, implantação e serviços faturados no período; não fazem parte do MRR.",
+                ),
+            ),
+            (
+                "usage_revenue",
+                "2",
+                Text("Usage revenue", "Ingresos por uso", "Receita por uso"),
+                Text(
+                    "Metered use invoiced or charged in the period; no part of MRR.",
+                    "Uso medido facturado o cargado en el período; no forma parte del MRR.",
+                    "Uso medido faturado ou cobrado no período; não faz parte do MRR.",
+                ),
+            ),
+        )
+    ),
+]
+
+_LIFETIME_VALUES = [
+    Kpi(
+        id="customer_churn_rate_6m",
+        table=CLV,
+        column="customer_churn_rate_6m",
+        name=Text(
+            "Average monthly customer churn over 6 months",
+            "Cancelación mensual media de clientes en 6 meses",
+            "Cancelamento mensal médio de clientes em 6 meses",
+        ),
+        meaning=Text(
+            "Customers lost in the last six complete months over the customers at the start of each of them.",
+            "Clientes perdidos en los últimos seis meses completos sobre los clientes al inicio de cada uno.",
+            "Clientes perdidos nos últimos seis meses completos sobre os clientes no início de cada um.",
+        ),
+        formula="sum of customers lost / sum of customers at the start, over 6 months",
+        unit="rate",
+        direction="lower_is_better",
+        section="6",
+        null_rule="NULL without six complete months, and where nobody was a customer in them.",
+        grains=("month",),
+        ratio=Ratio("customers lost in 6 months", "customers at the start of each month, added"),
+    ),
+    Kpi(
+        id="clv_historic",
+        table=CLV,
+        column="clv_historic",
+        name=Text("Historic lifetime value", "Valor de vida histórico (CLV)", "Valor vitalício histórico (CLV)"),
+        meaning=Text(
+            "Revenue less refunds to date, per account that ever paid.",
+            "Ingresos menos reembolsos a la fecha, por cuenta que alguna vez pagó.",
+            "Receita menos reembolsos até a data, por conta que já pagou alguma vez.",
+        ),
+        formula="(revenue - refunds to date) / accounts that ever paid / 10^(decimals of the currency)",
+        unit="money",
+        direction="higher_is_better",
+        section="6",
+        null_rule="NULL before the first invoice, and where nobody has paid yet.",
+        grains=("month",),
+        sources=(*INVOICES, "refunds", *BILLING[:3]),
+        ratio=Ratio("revenue less refunds to date", "accounts that ever paid", _AMOUNT),
+    ),
+    _lifetime_value(
+        "clv_formula",
+        Text("Lifetime value by formula (CLV)", "Valor de vida por fórmula (CLV)", "Valor vitalício por fórmula (CLV)"),
+        Text(
+            "Average purchase times purchases per year times average years as a customer.",
+            "Compra media por compras al año por años medios como cliente.",
+            "Compra média vezes compras por ano vezes anos médios como cliente.",
+        ),
+        "average_purchase x purchases_per_year x average_customer_years",
+        sources=(*INVOICES, *BILLING[:3]),
+    ),
+    _lifetime_value(
+        "clv_formula_net",
+        Text(
+            "Lifetime value net of retention cost",
+            "Valor de vida neto del costo de retención",
+            "Valor vitalício líquido do custo de retenção",
+        ),
+        Text(
+            "Lifetime value by formula less the retention cost per year over the same years.",
+            "Valor de vida por fórmula menos el costo de retención anual en los mismos años.",
+            "Valor vitalício por fórmula menos o custo de retenção anual nos mesmos anos.",
+        ),
+        "clv_formula - retention_cost_per_year x average_customer_years",
+        sources=(*INVOICES, "costs", *BILLING[:3]),
+    ),
+    _lifetime_value(
+        "clv_margin",
+        Text("Lifetime value by margin", "Valor de vida por margen", "Valor vitalício por margem"),
+        Text(
+            "Gross margin of the average revenue per account over the average monthly churn.",
+            "Margen bruto del ingreso medio por cuenta entre la cancelación mensual media.",
+            "Margem bruta da receita média por conta dividida pelo cancelamento mensal médio.",
+        ),
+        "ARPA x gross margin / customer_churn_rate_6m",
+        sources=BILLING,
+    ),
+    _lifetime_value(
+        "clv_predicted",
+        Text("Predicted lifetime value", "Valor de vida previsto", "Valor vitalício previsto"),
+        Text(
+            "Gross margin that a new customer is expected to bring, discounted, by a shifted-beta-geometric model.",
+            "Margen bruto descontado que se espera de un cliente nuevo, según un modelo beta-geométrico desplazado.",
+            "Margem bruta descontada que se espera de um cliente novo, segundo um modelo beta-geométrico deslocado.",
+        ),
+        "ARPA x gross margin x expected_lifetime_months",
+        null_rule=NO_MODEL,
+        sources=BILLING,
+    ),
+    _lifetime_value(
+        "clv_holdout_error",
+        Text(
+            "Hold-out error of the lifetime model",
+            "Error de validación del modelo de vida",
+            "Erro de validação do modelo de vida",
+        ),
+        Text(
+            "Share of customers that the model of three months before expected to stay, less the share that stayed.",
+            "Porcentaje de clientes que el modelo de hace tres meses esperaba conservar, menos el que se quedó.",
+            "Percentual de clientes que o modelo de três meses antes esperava manter, menos o que ficou.",
+        ),
+        "(holdout_expected - holdout_stayed) / holdout_customers",
+        null_rule="NULL where there was no model three months before.",
+        unit="rate",
+        direction="neutral",
+        sources=BILLING,
+    ),
+    _lifetime_value(
+        "clv_to_cac",
+        Text("Lifetime value to acquisition cost", "Relación CLV a CAC", "Relação CLV/CAC"),
+        Text(
+            "Lifetime value by margin for each unit of acquisition cost.",
+            "Valor de vida por margen por cada unidad de costo de adquisición.",
+            "Valor vitalício por margem para cada unidade de custo de aquisição.",
+        ),
+        "clv_margin / CAC of the month",
+        unit="ratio",
+        sources=(*BILLING, "costs"),
+    ),
+    _lifetime_value(
+        "cac_payback_months",
+        Text("Payback of the acquisition cost", "Recuperación del CAC", "Retorno do CAC"),
+        Text(
+            "Months of gross margin that pay back the acquisition cost of a customer.",
+            "Meses de margen bruto que recuperan el costo de adquisición de un cliente.",
+            "Meses de margem bruta que recuperam o custo de aquisição de um cliente.",
+        ),
+        "CAC of the month / (ARPA x gross margin)",
+        null_rule="NULL with the reason: no CAC in the month, or nobody pays.",
+        unit="months",
+        direction="lower_is_better",
+        sources=(*BILLING, "costs"),
+    ),
+]
+
+_SURVIVAL = [
+    _survival(
+        "median_lifetime_days",
+        SURVIVAL,
+        Text("Median lifetime of a customer", "Vida mediana de un cliente", "Vida mediana de um cliente"),
+        Text(
+            "Days after which half of the customers are lost, by Kaplan-Meier.",
+            "Días tras los cuales se ha perdido la mitad de los clientes, por Kaplan-Meier.",
+            "Dias após os quais metade dos clientes foi perdida, por Kaplan-Meier.",
+        ),
+        "first day with survival <= 0.5",
+        "NULL while fewer than half are lost.",
+        unit="days",
+    ),
+    *(
+        _survival(
+            f"survival_{months}m",
+            SURVIVAL,
+            Text(
+                f"Survival after {months} months",
+                f"Supervivencia a los {months} meses",
+                f"Sobrevivência após {months} meses",
+            ),
+            Text(
+                f"Share of customers that stay for {months} months, by Kaplan-Meier.",
+                f"Porcentaje de clientes que permanecen {months} meses, por Kaplan-Meier.",
+                f"Percentual de clientes que ficam {months} meses, por Kaplan-Meier.",
+            ),
+            f"Kaplan-Meier survival at day {months * 365 // 12}",
+            "NULL where no customer is that old.",
+        )
+        for months in (12, 24)
+    ),
+    _survival(
+        "survival",
+        SURVIVAL_CURVE,
+        Text("Survival curve", "Curva de supervivencia", "Curva de sobrevivência"),
+        Text(
+            "Share of customers that stay up to an age, by Kaplan-Meier.",
+            "Porcentaje de clientes que permanecen hasta una edad, por Kaplan-Meier.",
+            "Percentual de clientes que ficam até uma idade, por Kaplan-Meier.",
+        ),
+        "product over ages with a loss of (1 - lost / at risk)",
+        "NULL beyond the oldest customer.",
+    ),
+    _survival(
+        "projected_survival",
+        SURVIVAL_CURVE,
+        Text("Projected survival", "Supervivencia proyectada", "Sobrevivência projetada"),
+        Text(
+            "Share of customers that stay up to an age, by the shifted-beta-geometric model.",
+            "Porcentaje de clientes que permanecen hasta una edad, según el modelo beta-geométrico desplazado.",
+            "Percentual de clientes que ficam até uma idade, segundo o modelo beta-geométrico deslocado.",
+        ),
+        "B(a, b + age) / B(a, b)",
+        "NULL where the slice has no model: under 3 renewals or 100 customers, or nobody lost.",
+    ),
+]
+
 CATALOGUE: tuple[Kpi, ...] = (
     *_RECURRING_REVENUE,
     *_MOVEMENTS,
@@ -1635,4 +2136,8 @@ CATALOGUE: tuple[Kpi, ...] = (
     *_ONBOARDING,
     *_SUPPORT,
     *_ADOPTION,
+    *_COSTS,
+    *_INVOICED_REVENUE,
+    *_LIFETIME_VALUES,
+    *_SURVIVAL,
 )

@@ -1,4 +1,4 @@
-"""Average customers of a period as an exact fraction: customer-days over days. Definitions sections 7 and 13."""
+"""Average customers of a period as an exact fraction: customer-days over days. Definitions sections 6, 7 and 13."""
 
 from datetime import date, timedelta
 
@@ -7,24 +7,29 @@ import polars as pl
 from transforms.periods import period_start
 from transforms.slices import SLICE, sum_by_member, with_members
 
+CUSTOMERS = ("opening_customers", "customers_new", "intraperiod_new_customers", "customers_lost", "closing_customers")
+"""Counts of marts.retention that stand beside the averages."""
+
 
 def customer_days(days: pl.DataFrame, customers: pl.DataFrame, attributes: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """The customers at the end of each day, summed over the days of each period up to `as_of`.
 
     `days`: facts.account_day; `customers`: rows of marts.retention that count customers (grain, period_start,
-    period_end, dimension, member, opening_customers). Grain: those rows. Columns: grain, period_start, dimension,
-    member, customer_days. Divided by `days_elapsed` it is the average of the period.
+    period_end, dimension, member, opening_customers and others). Grain: those rows. Adds `days` (of the period, up to
+    `as_of`) and `customer_days`: the average number of customers is customer_days / days.
 
-    The opening is there on each day; who comes or goes on a day is there, or missing, from that day on.
+    The opening is there on each day; who comes or goes on a day is there, or missing, from that day on. So the cost
+    follows the number of changes, not customers x days.
     """
     was, is_now = (pl.col(state) != "none" for state in ("opening_state", "closing_state"))
     moves = days.filter(was != is_now).select("account_id", "day", by=is_now.cast(pl.Int64) - was.cast(pl.Int64))
-    parts = []
-    for (grain,), rows in customers.sort("grain", "period_start", *SLICE).group_by("grain", maintain_order=True):
-        periods = rows.select("period_start", days=days_elapsed(as_of)).unique()
+    rows = customers.with_columns(days=days_elapsed(as_of)).sort("grain", *SLICE, "period_start")
+    moved = [rows.clear().select("grain", "period_start", *SLICE, moved_days=pl.lit(0, pl.Int64))]
+    for grain in rows["grain"].unique().sort():
+        periods = rows.filter(pl.col("grain") == grain).select("period_start", "days").unique()
         changed = (
-            moves.with_columns(period_start=period_start(pl.col("day"), str(grain)))
-            .join(periods, on="period_start", maintain_order="left")
+            moves.with_columns(period_start=period_start(pl.col("day"), grain))
+            .join(periods, on="period_start")
             .with_columns(since=(pl.col("day") - pl.col("period_start")).dt.total_days())
         )
         sums = sum_by_member(
@@ -32,16 +37,12 @@ def customer_days(days: pl.DataFrame, customers: pl.DataFrame, attributes: pl.Da
             ["period_start"],
             {"moved_days": pl.col("by") * (pl.col("days") - pl.col("since"))},
         )
-        parts.append(
-            rows.join(sums, on=["period_start", *SLICE], how="left", maintain_order="left").select(
-                "grain",
-                "period_start",
-                *SLICE,
-                customer_days=pl.col("opening_customers") * days_elapsed(as_of) + pl.col("moved_days").fill_null(0),
-            )
-        )
-    empty = customers.clear().select("grain", "period_start", *SLICE, customer_days=pl.lit(0, pl.Int64))
-    return pl.concat([empty, *parts])
+        moved.append(sums.select(pl.lit(grain).alias("grain"), "period_start", *SLICE, "moved_days"))
+    return (
+        rows.join(pl.concat(moved), on=["grain", "period_start", *SLICE], how="left", maintain_order="left")
+        .with_columns(customer_days=pl.col("opening_customers") * pl.col("days") + pl.col("moved_days").fill_null(0))
+        .drop("moved_days")
+    )
 
 
 def days_elapsed(as_of: date) -> pl.Expr:

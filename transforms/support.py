@@ -112,7 +112,7 @@ def support(
     sums = pl.concat(
         _support_slices(
             counted,
-            customer_days.filter(pl.col("grain") == grain).drop("grain"),
+            customer_days.filter(pl.col("grain") == grain).select("period_start", *SLICE, "customer_days"),
             attributes,
             grain,
             calendar(first, as_of, grain),

@@ -238,5 +238,37 @@ BREAKAGES = {
     "5_onboarding_rates_are_fractions": one(
         "marts.onboarding", "on_time_milestone_rate = 1.0", "on_time_milestone_rate_denominator = 0"
     ),
+    # Costs
+    "5_cost_categories_mapped": one("facts.cost", "kind = 'unmapped'", "kind = 'acquisition'"),
+    "19_costs_known_by_as_of": one("facts.cost", "booked_on = DATE '2999-01-01'", "true"),
+    "5_acquisition_cost_from_bookings": lost("facts.cost", "kind = 'acquisition'"),
+    "7_new_customers_of_retention": one("marts.acquisition_cost", "customers_new = customers_new + 1", "true"),
+    "5_acquisition_members_add_up": one("marts.acquisition_cost", "cost_minor = cost_minor + 1", "dimension = 'plan'"),
+    # 0 where nobody was won.
+    "5_cac_is_a_fraction": one("marts.acquisition_cost", "cac = 0", "cac IS NULL"),
+    "5_retention_cost_from_bookings": lost("facts.cost", "kind = 'retention'"),
+    "7_customer_days_from_days": one("marts.retention_cost", "customer_days = customer_days + 1", "dimension = 'all'"),
+    "5_retention_cost_members_add_up": one(
+        "marts.retention_cost", "retained_customers = retained_customers + 1", "dimension = 'segment'"
+    ),
+    "5_retention_cost_rates_are_fractions": one(
+        "marts.retention_cost",
+        "customer_retention_cost = customer_retention_cost * 100",
+        "customer_retention_cost > 0",
+    ),
+    # Invoiced revenue
+    "19_revenue_lines_known_by_as_of": one("facts.revenue_line", "day = DATE '2999-01-01'", "true"),
+    "5_revenue_from_lines": lost("facts.revenue_line", "kind = 'credit_note' AND amount_minor < 0"),
+    "12_revenue_parts_sum": one("marts.invoiced_revenue", "usage_revenue_minor = usage_revenue_minor + 1", "true"),
+    "5_invoiced_members_add_up": one("marts.invoiced_revenue", "purchases = purchases + 1", "dimension = 'owner'"),
+    "5_arpu_is_a_fraction": one("marts.invoiced_revenue", "arpu = arpu / days", "arpu > 0 AND days > 1"),
+    # Lifetime value and survival
+    "7_clv_churn_from_retention": one("marts.clv", "opening_6m = opening_6m + 1", "opening_6m > 0"),
+    "10_clv_from_its_parts": one("marts.clv", "clv_margin = clv_margin * 1.01", "clv_margin > 0"),
+    "9_lifetime_value_or_reason": one("marts.clv", "clv_predicted_reason = NULL", "clv_predicted IS NULL"),
+    "11_survival_counts_every_customer": one("marts.survival", "customers = customers + 1", "dimension = 'channel'"),
+    "11_survival_from_lives": one("marts.survival", "survival_12m = survival_12m * 0.999", "dimension = 'all'"),
+    "11_survival_curve_falls": one("marts.survival_curve", "survival = survival + 0.1", "age > 0 AND survival < 0.9"),
+    "5_account_values_from_lines": lost("facts.revenue_line", "kind = 'refund' AND amount_minor < 0"),
 }
 """SQL by id of the invariant that it breaks."""

@@ -5,7 +5,17 @@ from pathlib import Path
 
 import duckdb
 
-from pipelines import core, crm_marts, loading, onboarding_marts, records, support_marts, survey_marts, usage_marts
+from pipelines import (
+    core,
+    crm_marts,
+    loading,
+    onboarding_marts,
+    records,
+    support_marts,
+    survey_marts,
+    usage_marts,
+    value_marts,
+)
 from pipelines.config import SampleSource
 from pipelines.run import Run
 from schemas.policy import Policy
@@ -33,6 +43,7 @@ def build(folder: Path, accounts: int = 120) -> Path:
             support_marts.build_support,
             usage_marts.build_adoption,
             onboarding_marts.build_onboarding,
+            value_marts.build_value,
             records.build_records,
         ):
             step(con, run, _ignore)

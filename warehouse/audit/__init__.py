@@ -22,6 +22,7 @@ from warehouse.audit import (
     retention,
     support,
     surveys,
+    value,
 )
 from warehouse.audit.invariant import Invariant
 
@@ -38,6 +39,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     *support.INVARIANTS,
     *adoption.INVARIANTS,
     *onboarding.INVARIANTS,
+    *value.INVARIANTS,
 )
 
 SAMPLE_ROWS = 10
