@@ -10,7 +10,17 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from pipelines import core, crm_marts, loading, records, survey_marts
+from pipelines import (
+    core,
+    crm_marts,
+    loading,
+    onboarding_marts,
+    records,
+    support_marts,
+    survey_marts,
+    usage_marts,
+    value_marts,
+)
 from pipelines.config import Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.resources import RunOptions, Warehouse
@@ -44,12 +54,19 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     staged = [key for assets in loads for key in assets.keys if key.path[0] == "staging"]
     attributes = [_key("facts", "account_attributes")]
     account_facts = _keys(core.ACCOUNT_FACTS)
+    customers = [*attributes, _key("marts", "retention")]
     built = [
         _tables(settings, "account_facts", core.ACCOUNT_FACTS, staged, core.build_account_facts),
         _tables(settings, "attributes", ["facts.account_attributes"], account_facts, core.build_attributes),
         _tables(settings, "mrr_marts", core.MRR_MARTS, attributes, core.build_mrr_marts),
         _tables(settings, "renewals", crm_marts.RENEWAL_TABLES, attributes, crm_marts.build_renewals),
         _tables(settings, "surveys", survey_marts.SURVEY_TABLES, attributes, survey_marts.build_surveys),
+        _tables(settings, "support", support_marts.SUPPORT_TABLES, customers, support_marts.build_support),
+        _tables(settings, "adoption", usage_marts.ADOPTION_TABLES, customers, usage_marts.build_adoption),
+        _tables(
+            settings, "onboarding", onboarding_marts.ONBOARDING_TABLES, attributes, onboarding_marts.build_onboarding
+        ),
+        _tables(settings, "value", value_marts.VALUE_TABLES, _keys(core.MRR_MARTS), value_marts.build_value),
         _tables(settings, "records", records.RECORD_TABLES, account_facts, records.build_records),
     ]
     return [*loads, *built, _release(settings, sorted(key for assets in built for key in assets.keys))]

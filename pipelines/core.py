@@ -25,6 +25,7 @@ from schemas.contract import polars_schema
 from schemas.tables import PUBLISHED
 from transforms.attributes import local_attributes, segments, with_segments
 from transforms.cohorts import CohortSums, cohort_averages, cohort_sums, cohorts
+from transforms.customer_days import CUSTOMERS
 from transforms.identity import surviving_accounts
 from transforms.movements import account_periods, net_movements
 from transforms.mrr_ledger import account_days, mrr_ledger
@@ -41,7 +42,7 @@ from transforms.periods import calendar, calendars
 from transforms.reporting import month_rates, period_rates
 from transforms.retention import retention, trailing_12m
 from transforms.revenue import revenue_per_customer
-from transforms.slices import add_up
+from transforms.slices import SLICE, add_up
 from transforms.subscription_states import subscription_states
 from warehouse.batches import get_watermark, set_watermark
 from warehouse.store import conform, replace_accounts, replace_table, row_count, transaction
@@ -187,6 +188,16 @@ def exchange_rates(con: duckdb.DuckDBPyConnection, run: Run, needed: pl.DataFram
     everything = months if needed is None else pl.concat([months, needed])
     first_months = everything.group_by("currency").agg(pl.col("month").min()).filter(pl.col("month") <= run.as_of)
     return month_rates(staged(con, run, "fx_rates"), first_months, run.policy, run.as_of)
+
+
+def customer_counts(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """The customers of every week, month, quarter and year, by slice: grain, period, dimension, member, `CUSTOMERS`."""
+    columns = ["grain", "period_start", "period_end", "is_complete", *SLICE, *CUSTOMERS]
+    rows: pl.DataFrame = con.sql(
+        f"SELECT {', '.join(columns)} FROM marts.retention "  # names of our own
+        "WHERE basis = 'reporting' AND grain <> 'day' ORDER BY ALL"
+    ).pl()
+    return rows
 
 
 def _first_day(con: duckdb.DuckDBPyConnection, run: Run) -> date:

@@ -64,13 +64,14 @@ def find_kpi(name: str) -> Kpi:
 def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: str, last: int) -> pl.DataFrame:
     """A KPI by period and member in the reporting currency: the last periods, oldest first.
 
-    Columns: period_start, period_end, is_complete, [age,] member, value, numerator, denominator, n, small_n, currency,
-    policy_version; those that the KPI does not have are absent.
+    Columns: period_start, period_end, is_complete, [age, ticket_type, feature,] member, value, numerator, denominator,
+    n, small_n, currency, policy_version; those that the KPI does not have are absent.
     """
     if grain not in kpi.grains:
         raise UnknownName(f"{kpi.id} has no grain {grain!r}; its grains are {', '.join(kpi.grains)}")
     columns = polars_schema(PUBLISHED[kpi.table])
-    fixed = {"basis": "reporting", "series": "net", "survey_id": "all", "instrument": _instrument(kpi)}
+    fixed = {"basis": "reporting", "series": "net", "survey_id": "all", "instrument": _instrument(kpi) or ""}
+    fixed |= {"resource_id": "all"}
     wanted = {"grain": grain, "dimension": dimension} | {c: v for c, v in fixed.items() if c in columns and v}
     rows: pl.DataFrame = con.sql(
         f"SELECT * FROM {kpi.table} WHERE {' AND '.join(f'{column} = ?' for column in wanted)}",  # names of our own
@@ -87,6 +88,8 @@ def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: st
         "period_end": "period_end",
         "is_complete": "is_complete",
         "age": "age",
+        "ticket_type": "ticket_type",
+        "feature": "feature",
         "member": "member",
         "value": kpi.column,
         "numerator": kpi.numerator,
@@ -100,7 +103,7 @@ def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: st
     return (
         rows.filter(pl.col(time).is_in(newest.implode()))
         .select(pl.col(column).alias(name) for name, column in picked.items())
-        .sort([name for name in (time, "age", "member") if name in picked])
+        .sort([name for name in (time, "age", "ticket_type", "feature", "member") if name in picked])
     )
 
 

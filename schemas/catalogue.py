@@ -9,7 +9,20 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-Unit = Literal["rate", "ratio", "money_per_month", "money_per_year", "count", "score", "points"]
+Unit = Literal[
+    "rate",
+    "ratio",
+    "money",
+    "money_per_month",
+    "money_per_year",
+    "count",
+    "score",
+    "points",
+    "minutes",
+    "hours",
+    "days",
+    "months",
+]
 Direction = Literal["higher_is_better", "lower_is_better", "neutral"]
 
 MOVEMENTS = "marts.mrr_movements"
@@ -19,6 +32,18 @@ REVENUE = "marts.revenue_per_customer"
 RENEWALS = "marts.renewals"
 SURVEY_SCORES = "marts.survey_scores"
 SURVEY_RESPONSE_RATES = "marts.survey_response_rates"
+SUPPORT = "marts.support"
+SUPPORT_BY_TYPE = "marts.support_by_type"
+RESOURCE_RATINGS = "marts.resource_ratings"
+ADOPTION = "marts.adoption"
+FEATURE_ADOPTION = "marts.feature_adoption"
+ONBOARDING = "marts.onboarding"
+ACQUISITION_COST = "marts.acquisition_cost"
+RETENTION_COST = "marts.retention_cost"
+INVOICED_REVENUE = "marts.invoiced_revenue"
+CLV = "marts.clv"
+SURVIVAL = "marts.survival"
+SURVIVAL_CURVE = "marts.survival_curve"
 
 EVERY_GRAIN = ("day", "week", "month", "quarter", "year")
 SPARSE_GRAINS = ("week", "month", "quarter", "year")
@@ -27,16 +52,32 @@ LONG_GRAINS = ("month", "quarter", "year")
 BILLING = ("subscription_changes", "prices", "discounts", "fx_rates")
 CONTRACT_TERMS = ("contracts", "fx_rates")
 SURVEYS = ("surveys", "survey_responses")
+TICKETS = ("tickets",)
+ANSWERS = ("tickets", "ticket_replies")
+RATINGS = ("resource_ratings",)
+USE = ("daily_use",)
+SEATS = ("seats", "daily_use")
+MILESTONES = ("milestones", "contracts")
+COSTS = ("costs", "fx_rates")
+INVOICES = ("invoices", "invoice_lines", "credit_notes", "usage_charges", "fx_rates")
 
 NO_EVENTS = "Never NULL: a period without events is a row of zeros."
 NO_OPENING_CUSTOMERS = "NULL where nobody was a customer at the start, and on rows of native currencies."
 NO_OPENING_MRR = "NULL where the opening MRR is 0."
 NO_MRR_THEN = "NULL where nothing was paid 12 months earlier, and at the grains day and week."
 NO_DECISION = "NULL where no renewal is decided; the open ones are counted beside it."
+NO_TICKETS = "NULL where no ticket was created, or too few have ended for the estimate."
+NO_SEATS = "NULL where no limited seats are purchased, or use was not recorded in all of the 30 days."
+NO_USE = "NULL where use was not recorded in all of the days looked back on."
+NO_STARTS = "NULL where no contract started, or too few have ended for the estimate."
+NO_COST_BOOKED = "NULL for a member that no cost was booked to"
+NO_CHURN = "NULL with the reason: nobody was lost, too little history, or nothing to multiply."
+NO_MODEL = "NULL with the reason: under 3 renewals or 100 customers, nobody lost, or not among the newest 6 months."
 NO_ANSWERS = "NULL where nobody answered, and on rows of other instruments."
 
 _ARR = "annualised minor units of `currency`, at the period's closing rate"
 _COHORT_ARR = "annualised minor units of `currency`, at the exchange rate of age 0"
+_AMOUNT = "minor units of `currency`"
 _RENEWAL_ARR = "annualised minor units of `currency`, at the rate of the month in which the term is due"
 
 
@@ -344,6 +385,152 @@ def _survey_score(
         grains=SPARSE_GRAINS,
         sources=SURVEYS,
         ratio=ratio,
+    )
+
+
+def _engagement(
+    kpi_id: str,
+    table: str,
+    name: Text,
+    meaning: Text,
+    *,
+    section: str,
+    sources: tuple[str, ...],
+    null_rule: str,
+    column: str | None = None,
+    ratio: Ratio | None = None,
+    formula: str | None = None,
+    unit: Unit = "rate",
+    direction: Direction = "higher_is_better",
+) -> Kpi:
+    """A KPI of support, adoption or onboarding: a rate, a duration by its formula, or a count that adds up."""
+    column = column or kpi_id
+    is_count = ratio is None and unit == "count"
+    return Kpi(
+        id=kpi_id,
+        table=table,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=str(ratio or formula),
+        unit=unit,
+        direction=direction,
+        section=section,
+        null_rule=null_rule,
+        grains=SPARSE_GRAINS,
+        sources=sources,
+        is_additive=is_count,
+        ratio=ratio,
+        exact=column if is_count else None,
+    )
+
+
+def _money_sum(
+    kpi_id: str,
+    table: str,
+    column: str,
+    name: Text,
+    meaning: Text,
+    *,
+    direction: Direction,
+    section: str,
+    grains: tuple[str, ...],
+    sources: tuple[str, ...],
+) -> Kpi:
+    return Kpi(
+        id=kpi_id,
+        table=table,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=f"{column}_minor / 10^(decimals of the currency)",
+        unit="money",
+        direction=direction,
+        section=section,
+        null_rule=NO_EVENTS,
+        grains=grains,
+        sources=sources,
+        is_additive=True,
+        exact=f"{column}_minor",
+    )
+
+
+def _cost_rate(
+    column: str,
+    table: str,
+    name: Text,
+    meaning: Text,
+    numerator: str,
+    denominator: str,
+    null_rule: str,
+    numerator_unit: str = _AMOUNT,
+) -> Kpi:
+    ratio = Ratio(numerator, denominator, numerator_unit)
+    return Kpi(
+        id=column,
+        table=table,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=f"{ratio} / 10^(decimals of the currency)",
+        unit="money",
+        direction="lower_is_better",
+        section="7",
+        null_rule=null_rule,
+        grains=LONG_GRAINS,
+        sources=(*COSTS, *BILLING[:3]),
+        ratio=ratio,
+    )
+
+
+def _lifetime_value(
+    column: str,
+    name: Text,
+    meaning: Text,
+    formula: str,
+    *,
+    sources: tuple[str, ...],
+    null_rule: str = NO_CHURN,
+    unit: Unit = "money",
+    direction: Direction = "higher_is_better",
+) -> Kpi:
+    return Kpi(
+        id=column,
+        table=CLV,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=formula,
+        unit=unit,
+        direction=direction,
+        section="6",
+        null_rule=null_rule,
+        grains=("month",),
+        sources=sources,
+    )
+
+
+def _survival(
+    column: str,
+    table: str,
+    name: Text,
+    meaning: Text,
+    formula: str,
+    null_rule: str,
+    unit: Unit = "rate",
+) -> Kpi:
+    return Kpi(
+        id=column,
+        table=table,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=formula,
+        unit=unit,
+        direction="higher_is_better",
+        section="6",
+        null_rule=null_rule,
+        grains=("month",),
     )
 
 
@@ -1107,6 +1294,837 @@ _SURVEYS = [
     ),
 ]
 
+_ONBOARDING = [
+    _engagement(
+        "time_to_onboard_days",
+        ONBOARDING,
+        Text("Time to onboard", "Tiempo de incorporación", "Tempo de onboarding"),
+        Text(
+            "Median days from contract start until onboarding is completed, with accounts still open as censored.",
+            "Mediana de días desde el inicio del contrato hasta completar la incorporación, abiertas censuradas.",
+            "Mediana de dias do início do contrato até concluir o onboarding, com as contas em aberto como censuradas.",
+        ),
+        formula="Kaplan-Meier median of onboarding completed - contract start, open accounts censored at as_of",
+        section="12",
+        sources=MILESTONES,
+        null_rule=NO_STARTS,
+        unit="days",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "time_to_onboard_days_completed_only",
+        ONBOARDING,
+        Text(
+            "Time to onboard, completed only",
+            "Tiempo de incorporación, solo completadas",
+            "Tempo de onboarding, só concluídos",
+        ),
+        Text(
+            "Median days from contract start until onboarding is completed, of the accounts that completed it.",
+            "Mediana de días desde el inicio del contrato hasta completar la incorporación, solo completadas.",
+            "Mediana de dias do início do contrato até concluir o onboarding, das contas que o concluíram.",
+        ),
+        formula="median of onboarding completed - contract start",
+        section="12",
+        sources=MILESTONES,
+        null_rule="NULL where no account completed it.",
+        unit="days",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "onboarding_open_share",
+        ONBOARDING,
+        Text("Onboarding still open", "Incorporaciones abiertas", "Onboarding em aberto"),
+        Text(
+            "Share of the accounts that started in the period whose onboarding is not completed.",
+            "Porcentaje de las cuentas que iniciaron en el período cuya incorporación no está completa.",
+            "Percentual das contas que iniciaram no período cujo onboarding não está concluído.",
+        ),
+        ratio=Ratio("accounts not onboarded", "accounts started"),
+        section="12",
+        sources=MILESTONES,
+        null_rule="NULL where no contract started.",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "time_to_value_days",
+        ONBOARDING,
+        Text("Time to value", "Tiempo hasta el primer valor", "Tempo até o primeiro valor"),
+        Text(
+            "Median days from contract start to the first value event, with accounts still open as censored.",
+            "Mediana de días desde el inicio del contrato hasta el primer valor, con las cuentas abiertas censuradas.",
+            "Mediana de dias do início do contrato até o primeiro valor, com as contas em aberto como censuradas.",
+        ),
+        formula="Kaplan-Meier median of first value event - contract start, open accounts censored at as_of",
+        section="12",
+        sources=MILESTONES,
+        null_rule=NO_STARTS,
+        unit="days",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "time_to_value_days_completed_only",
+        ONBOARDING,
+        Text(
+            "Time to value, completed only",
+            "Tiempo hasta el primer valor, solo con valor",
+            "Tempo até o primeiro valor, só com valor",
+        ),
+        Text(
+            "Median days from contract start to the first value event, of the accounts that have one.",
+            "Mediana de días desde el inicio del contrato hasta el primer valor, de las cuentas que lo alcanzaron.",
+            "Mediana de dias do início do contrato até o primeiro valor, das contas que o alcançaram.",
+        ),
+        formula="median of first value event - contract start",
+        section="12",
+        sources=MILESTONES,
+        null_rule="NULL where no account has a first value event.",
+        unit="days",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "value_open_share",
+        ONBOARDING,
+        Text("Accounts without first value", "Cuentas sin primer valor", "Contas sem primeiro valor"),
+        Text(
+            "Share of the accounts that started in the period without a first value event so far.",
+            "Porcentaje de las cuentas que iniciaron en el período y aún no alcanzan el primer valor.",
+            "Percentual das contas que iniciaram no período e ainda não alcançaram o primeiro valor.",
+        ),
+        ratio=Ratio("accounts without first value", "accounts started"),
+        section="12",
+        sources=MILESTONES,
+        null_rule="NULL where no contract started.",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "on_time_milestone_rate",
+        ONBOARDING,
+        Text("Milestones on time", "Hitos a tiempo", "Marcos no prazo"),
+        Text(
+            "Share of the onboarding milestones due in the period that were reached by their due day.",
+            "Porcentaje de los hitos de incorporación con vencimiento en el período que se alcanzaron a tiempo.",
+            "Percentual dos marcos de onboarding com prazo no período que foram alcançados no prazo.",
+        ),
+        ratio=Ratio("milestones reached by their due day", "milestones due"),
+        section="12",
+        sources=("milestones",),
+        null_rule="NULL where no milestone was due.",
+    ),
+    _engagement(
+        "outcome_achieved_rate",
+        ONBOARDING,
+        Text("Outcomes achieved", "Resultados logrados", "Resultados alcançados"),
+        Text(
+            "Share of the agreed outcomes due in the period that were achieved, be it late.",
+            "Porcentaje de los resultados acordados con fecha en el período que se lograron, aun con retraso.",
+            "Percentual dos resultados acordados com data no período que foram alcançados, mesmo com atraso.",
+        ),
+        ratio=Ratio("outcomes achieved", "agreed outcomes whose date has passed"),
+        section="12",
+        sources=("outcomes",),
+        null_rule="NULL where no outcome was due.",
+    ),
+]
+
+_SUPPORT = [
+    _engagement(
+        "tickets_created",
+        SUPPORT,
+        Text("Tickets created", "Tickets creados", "Tickets criados"),
+        Text(
+            "Support tickets created in the period, without spam, tests and merged ones.",
+            "Tickets de soporte creados en el período, sin spam, pruebas ni fusionados.",
+            "Tickets de suporte criados no período, sem spam, testes nem mesclados.",
+        ),
+        formula="tickets created that are not excluded",
+        section="13",
+        sources=TICKETS,
+        null_rule=NO_EVENTS,
+        unit="count",
+        direction="neutral",
+    ),
+    _engagement(
+        "tickets_per_customer",
+        SUPPORT,
+        Text("Tickets per customer", "Tickets por cliente", "Tickets por cliente"),
+        Text(
+            "Tickets created in the period per customer, on the average of its days.",
+            "Tickets creados en el período por cliente, según el promedio diario de clientes.",
+            "Tickets criados no período por cliente, pela média diária de clientes.",
+        ),
+        ratio=Ratio("tickets created x days", "customers at the end of each day, added up"),
+        section="13",
+        sources=(*TICKETS, "subscription_changes"),
+        null_rule="NULL where nobody was a customer.",
+        unit="ratio",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "first_response_minutes",
+        SUPPORT,
+        Text("Time to first response", "Tiempo de primera respuesta", "Tempo até a primeira resposta"),
+        Text(
+            "Median minutes from a ticket's creation to the first public reply of an agent.",
+            "Mediana de minutos desde la creación del ticket hasta la primera respuesta pública de un agente.",
+            "Mediana de minutos da criação do ticket até a primeira resposta pública de um agente.",
+        ),
+        formula="Kaplan-Meier median of first response - creation, unanswered tickets censored",
+        section="13",
+        sources=ANSWERS,
+        null_rule=NO_TICKETS,
+        unit="minutes",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "first_response_minutes_p90",
+        SUPPORT,
+        Text(
+            "Time to first response, 90th percentile",
+            "Tiempo de primera respuesta, percentil 90",
+            "Tempo até a primeira resposta, percentil 90",
+        ),
+        Text(
+            "Minutes within which nine of ten tickets get their first public reply of an agent.",
+            "Minutos en los que nueve de cada diez tickets reciben la primera respuesta pública de un agente.",
+            "Minutos em que nove de cada dez tickets recebem a primeira resposta pública de um agente.",
+        ),
+        formula="Kaplan-Meier 90th percentile of first response - creation, unanswered tickets censored",
+        section="13",
+        sources=ANSWERS,
+        null_rule=NO_TICKETS,
+        unit="minutes",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "first_response_business_minutes",
+        SUPPORT,
+        Text(
+            "Time to first response in support hours",
+            "Tiempo de primera respuesta en horario de soporte",
+            "Tempo até a primeira resposta em horário de suporte",
+        ),
+        Text(
+            "Median minutes of support hours from a ticket's creation to the first public reply of an agent.",
+            "Mediana de minutos de horario de soporte desde la creación hasta la primera respuesta de un agente.",
+            "Mediana de minutos de horário de suporte da criação até a primeira resposta pública de um agente.",
+        ),
+        formula="Kaplan-Meier median of the support hours from creation to first response, unanswered tickets censored",
+        section="13",
+        sources=ANSWERS,
+        null_rule=NO_TICKETS,
+        unit="minutes",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "first_response_business_minutes_p90",
+        SUPPORT,
+        Text(
+            "Time to first response in support hours, 90th percentile",
+            "Tiempo de primera respuesta en horario de soporte, percentil 90",
+            "Tempo até a primeira resposta em horário de suporte, percentil 90",
+        ),
+        Text(
+            "Minutes of support hours within which nine of ten tickets get their first public reply of an agent.",
+            "Minutos de horario de soporte en los que nueve de cada diez tickets reciben la primera respuesta.",
+            "Minutos de horário de suporte em que nove de cada dez tickets recebem a primeira resposta.",
+        ),
+        formula="Kaplan-Meier 90th percentile of the support hours from creation to first response",
+        section="13",
+        sources=ANSWERS,
+        null_rule=NO_TICKETS,
+        unit="minutes",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "resolution_hours",
+        SUPPORT,
+        Text("Time to resolution", "Tiempo de resolución", "Tempo de resolução"),
+        Text(
+            "Median hours from a ticket's creation until it is solved.",
+            "Mediana de horas desde la creación del ticket hasta su resolución.",
+            "Mediana de horas da criação do ticket até a sua resolução.",
+        ),
+        formula="Kaplan-Meier median of solved - creation, open tickets censored at as_of",
+        section="13",
+        sources=TICKETS,
+        null_rule=NO_TICKETS,
+        unit="hours",
+        direction="lower_is_better",
+    ),
+    _engagement(
+        "support_csat",
+        SUPPORT,
+        Text("Satisfaction with support", "Satisfacción con el soporte", "Satisfação com o suporte"),
+        Text(
+            "Share of the rated tickets of the period with 4 or 5 of 5 points.",
+            "Porcentaje de los tickets calificados del período con 4 o 5 puntos de 5.",
+            "Percentual dos tickets avaliados do período com 4 ou 5 pontos de 5.",
+        ),
+        ratio=Ratio("tickets rated 4 or 5", "tickets rated"),
+        section="13",
+        sources=TICKETS,
+        null_rule="NULL where no ticket was rated.",
+    ),
+    _engagement(
+        "tickets_by_type",
+        SUPPORT_BY_TYPE,
+        Text("Tickets by type", "Tickets por tipo", "Tickets por tipo"),
+        Text(
+            "Share of each issue type among the tickets of the period; the shares sum to 1.",
+            "Porcentaje de cada tipo de problema entre los tickets del período; la suma es 1.",
+            "Percentual de cada tipo de problema entre os tickets do período; a soma é 1.",
+        ),
+        column="ticket_share",
+        ratio=Ratio("tickets of the type", "tickets of all types"),
+        section="13",
+        sources=TICKETS,
+        null_rule="NULL where no ticket was created.",
+        direction="neutral",
+    ),
+    _engagement(
+        "resource_rating",
+        RESOURCE_RATINGS,
+        Text(
+            "Rating of educational resources", "Calificación de recursos educativos", "Avaliação de recursos educativos"
+        ),
+        Text(
+            "Mean rating of the educational resources viewed in the period, from 1 to 5.",
+            "Calificación media de los recursos educativos vistos en el período, de 1 a 5.",
+            "Avaliação média dos recursos educativos vistos no período, de 1 a 5.",
+        ),
+        ratio=Ratio("sum of ratings", "views rated"),
+        section="13",
+        sources=RATINGS,
+        null_rule="NULL where no view was rated.",
+        unit="score",
+    ),
+    _engagement(
+        "resource_helpful_share",
+        RESOURCE_RATINGS,
+        Text("Helpful resources", "Recursos útiles", "Recursos úteis"),
+        Text(
+            "Share of the answers on educational resources that found them helpful.",
+            "Porcentaje de las respuestas sobre recursos educativos que los consideraron útiles.",
+            "Percentual das respostas sobre recursos educativos que os consideraram úteis.",
+        ),
+        column="helpful_share",
+        ratio=Ratio("views that were helpful", "views with an answer"),
+        section="13",
+        sources=RATINGS,
+        null_rule="NULL where nobody said whether it was helpful.",
+    ),
+    _engagement(
+        "resource_views",
+        RESOURCE_RATINGS,
+        Text("Views of educational resources", "Vistas de recursos educativos", "Visualizações de recursos educativos"),
+        Text(
+            "Views of educational resources in the period.",
+            "Vistas de recursos educativos en el período.",
+            "Visualizações de recursos educativos no período.",
+        ),
+        column="views",
+        formula="views",
+        section="13",
+        sources=RATINGS,
+        null_rule=NO_EVENTS,
+        unit="count",
+    ),
+]
+
+_ADOPTION = [
+    _engagement(
+        "licence_utilisation",
+        ADOPTION,
+        Text("Licence utilisation", "Utilización de licencias", "Utilização de licenças"),
+        Text(
+            "Share of the purchased seats whose users used the product in the 30 days to the period's end.",
+            "Porcentaje de los asientos comprados cuyos usuarios usaron el producto en los últimos 30 días.",
+            "Percentual dos assentos comprados cujos usuários usaram o produto nos últimos 30 dias.",
+        ),
+        ratio=Ratio("active seats", "purchased seats"),
+        section="14",
+        sources=SEATS,
+        null_rule=NO_SEATS,
+    ),
+    _engagement(
+        "licence_utilisation_mean",
+        ADOPTION,
+        Text(
+            "Licence utilisation, mean of accounts",
+            "Utilización de licencias, promedio por cuenta",
+            "Utilização de licenças, média por conta",
+        ),
+        Text(
+            "Licence utilisation in which every account weighs the same, however many seats it has.",
+            "Utilización de licencias en la que cada cuenta pesa lo mismo, sin importar sus asientos.",
+            "Utilização de licenças em que cada conta tem o mesmo peso, não importa quantos assentos tem.",
+        ),
+        ratio=Ratio(
+            "sum over accounts of active / purchased seats, in billionths", "accounts with seats, in billionths"
+        ),
+        section="14",
+        sources=SEATS,
+        null_rule=NO_SEATS,
+    ),
+    _engagement(
+        "active_users_day",
+        ADOPTION,
+        Text("Daily active users", "Usuarios activos diarios", "Usuários ativos diários"),
+        Text(
+            "Users with any use on the last day of the period.",
+            "Usuarios con algún uso en el último día del período.",
+            "Usuários com algum uso no último dia do período.",
+        ),
+        formula="users with a use event on the period's last day",
+        section="14",
+        sources=USE,
+        null_rule=NO_EVENTS,
+        unit="count",
+    ),
+    _engagement(
+        "active_users_week",
+        ADOPTION,
+        Text("Weekly active users", "Usuarios activos semanales", "Usuários ativos semanais"),
+        Text(
+            "Users with any use in the 7 days to the period's end.",
+            "Usuarios con algún uso en los últimos 7 días del período.",
+            "Usuários com algum uso nos últimos 7 dias do período.",
+        ),
+        formula="users with a use event in the 7 days to the period's end",
+        section="14",
+        sources=USE,
+        null_rule=NO_USE,
+        unit="count",
+    ),
+    _engagement(
+        "active_users_month",
+        ADOPTION,
+        Text("Monthly active users", "Usuarios activos mensuales", "Usuários ativos mensais"),
+        Text(
+            "Users with any use in the 30 days to the period's end.",
+            "Usuarios con algún uso en los últimos 30 días del período.",
+            "Usuários com algum uso nos últimos 30 dias do período.",
+        ),
+        formula="users with a use event in the 30 days to the period's end",
+        section="14",
+        sources=USE,
+        null_rule=NO_USE,
+        unit="count",
+    ),
+    _engagement(
+        "stickiness",
+        ADOPTION,
+        Text("Stickiness (DAU/MAU)", "Recurrencia de uso (DAU/MAU)", "Recorrência de uso (DAU/MAU)"),
+        Text(
+            "Mean daily active users of the 30 days to the period's end as a share of the monthly active users.",
+            "Promedio de usuarios activos diarios de los últimos 30 días sobre los usuarios activos mensuales.",
+            "Média de usuários ativos diários dos últimos 30 dias sobre os usuários ativos mensais.",
+        ),
+        ratio=Ratio("active users of each of the 30 days, added up", "30 x monthly active users"),
+        section="14",
+        sources=USE,
+        null_rule="NULL where nobody was active, or use was not recorded in all of the 30 days.",
+    ),
+    _engagement(
+        "access_rate",
+        ADOPTION,
+        Text("Access rate", "Tasa de acceso", "Taxa de acesso"),
+        Text(
+            "Share of the customers at the period's end of which anyone logged in during the period.",
+            "Porcentaje de los clientes al cierre del período con algún acceso durante el período.",
+            "Percentual dos clientes no fim do período com algum acesso durante o período.",
+        ),
+        ratio=Ratio("customers with any login or use", "customers"),
+        section="14",
+        sources=(*USE, "subscription_changes"),
+        null_rule="NULL where nobody is a customer.",
+    ),
+    _engagement(
+        "feature_adoption",
+        FEATURE_ADOPTION,
+        Text("Feature adoption", "Adopción de funciones", "Adoção de funcionalidades"),
+        Text(
+            "Share of the customers whose plan has the feature that used it in the period.",
+            "Porcentaje de los clientes cuyo plan incluye la función que la usaron en el período.",
+            "Percentual dos clientes cujo plano inclui a funcionalidade que a usaram no período.",
+        ),
+        ratio=Ratio("entitled accounts using the feature", "accounts entitled by their plans"),
+        section="14",
+        sources=(*USE, "feature_entitlements", "subscription_changes"),
+        null_rule="NULL where no account is entitled.",
+    ),
+]
+
+_COSTS = [
+    _cost_rate(
+        "cac",
+        ACQUISITION_COST,
+        Text(
+            "Customer acquisition cost (CAC)",
+            "Costo de adquisición de clientes (CAC)",
+            "Custo de aquisição de clientes (CAC)",
+        ),
+        Text(
+            "Acquisition cost of the period per new customer; customers who return are not new.",
+            "Costo de adquisición del período por cliente nuevo; los clientes que regresan no son nuevos.",
+            "Custo de aquisição do período por cliente novo; clientes que voltam não são novos.",
+        ),
+        "acquisition cost",
+        "new customers",
+        f"NULL without new customers, the cost is shown; {NO_COST_BOOKED}.",
+    ),
+    _money_sum(
+        "acquisition_cost",
+        ACQUISITION_COST,
+        "cost",
+        Text("Acquisition cost", "Costo de adquisición", "Custo de aquisição"),
+        Text(
+            "What was spent on winning customers.",
+            "Lo que se gastó en captar clientes.",
+            "O que foi gasto para conquistar clientes.",
+        ),
+        direction="neutral",
+        section="7",
+        grains=LONG_GRAINS,
+        sources=COSTS,
+    ),
+    _cost_rate(
+        "customer_retention_cost",
+        RETENTION_COST,
+        Text("Customer retention cost", "Costo de retención por cliente", "Custo de retenção por cliente"),
+        Text(
+            "Cost of success, support, renewals, training and retention offers per average customer of the period.",
+            "Costo de éxito, soporte, renovaciones, formación y ofertas de retención por cliente medio del período.",
+            "Custo de sucesso, suporte, renovações, treinamento e ofertas de retenção por cliente médio do período.",
+        ),
+        "retention cost x days",
+        "sum of daily customers",
+        f"NULL without customers; {NO_COST_BOOKED}.",
+    ),
+    _cost_rate(
+        "customer_retention_cost_per_retained",
+        RETENTION_COST,
+        Text(
+            "Retention cost per retained customer",
+            "Costo de retención por cliente retenido",
+            "Custo de retenção por cliente retido",
+        ),
+        Text(
+            "Retention cost per customer of the start of the period who is still one at its end.",
+            "Costo de retención por cliente del inicio del período que lo sigue siendo al cierre.",
+            "Custo de retenção por cliente do início do período que continua cliente no fim.",
+        ),
+        "retention cost",
+        "customers at the start - customers lost",
+        f"NULL where nobody was retained; {NO_COST_BOOKED}.",
+    ),
+    Kpi(
+        id="customer_retention_cost_change",
+        table=RETENTION_COST,
+        column="customer_retention_cost_change",
+        name=Text(
+            "Change of the customer retention cost",
+            "Variación del costo de retención por cliente",
+            "Variação do custo de retenção por cliente",
+        ),
+        meaning=Text(
+            "By how much the customer retention cost changed against the period before.",
+            "Cuánto varió el costo de retención por cliente frente al período anterior.",
+            "Quanto o custo de retenção por cliente variou em relação ao período anterior.",
+        ),
+        formula="customer retention cost / customer retention cost of the period before - 1",
+        unit="rate",
+        direction="lower_is_better",
+        section="7",
+        null_rule="NULL in the first period, in the one that is still open, and where either cost is NULL or 0 before.",
+        grains=LONG_GRAINS,
+        sources=(*COSTS, *BILLING[:3]),
+    ),
+    _money_sum(
+        "retention_cost",
+        RETENTION_COST,
+        "cost",
+        Text("Retention cost", "Costo de retención", "Custo de retenção"),
+        Text(
+            "What was spent on keeping customers.",
+            "Lo que se gastó en conservar clientes.",
+            "O que foi gasto para manter clientes.",
+        ),
+        direction="neutral",
+        section="7",
+        grains=LONG_GRAINS,
+        sources=COSTS,
+    ),
+]
+
+_INVOICED_REVENUE = [
+    Kpi(
+        id="arpu",
+        table=INVOICED_REVENUE,
+        column="arpu",
+        name=Text(
+            "Average revenue per customer (ARPU)",
+            "Ingreso medio por cliente (ARPU)",
+            "Receita média por cliente (ARPU)",
+        ),
+        meaning=Text(
+            "Invoiced revenue of the period per average daily customer.",
+            "Ingresos facturados del período por cliente medio diario.",
+            "Receita faturada do período por cliente médio diário.",
+        ),
+        formula="(revenue x days) / sum of daily customers / 10^(decimals of the currency)",
+        unit="money",
+        direction="higher_is_better",
+        section="6",
+        null_rule="NULL without customers, and on rows of native currencies.",
+        grains=SPARSE_GRAINS,
+        sources=(*INVOICES, *BILLING[:3]),
+        ratio=Ratio("revenue x days of the period", "sum of daily customers", _AMOUNT),
+    ),
+    *(
+        _money_sum(
+            column,
+            INVOICED_REVENUE,
+            column,
+            name,
+            meaning,
+            direction="higher_is_better",
+            section=section,
+            grains=SPARSE_GRAINS,
+            sources=INVOICES,
+        )
+        for column, section, name, meaning in (
+            (
+                "revenue",
+                "6",
+                Text("Invoiced revenue", "Ingresos facturados", "Receita faturada"),
+                Text(
+                    "All that was invoiced in the period without tax, less credit notes.",
+                    "Todo lo facturado en el período sin impuestos, menos notas de crédito.",
+                    "Tudo o que foi faturado no período sem impostos, menos notas de crédito.",
+                ),
+            ),
+            (
+                "one_time_revenue",
+                "2",
+                Text("One-time revenue", "Ingresos no recurrentes", "Receita não recorrente"),
+                Text(
+                    "One-time charges, set-up fees and services invoiced in the period; no part of MRR.",
+                    "Cargos únicos, altas y servicios facturados en el período; no forman parte del MRR.",
+                    "Cobranças únicas, implantação e serviços faturados no período; não fazem parte do MRR.",
+                ),
+            ),
+            (
+                "usage_revenue",
+                "2",
+                Text("Usage revenue", "Ingresos por uso", "Receita por uso"),
+                Text(
+                    "Metered use invoiced or charged in the period; no part of MRR.",
+                    "Uso medido facturado o cargado en el período; no forma parte del MRR.",
+                    "Uso medido faturado ou cobrado no período; não faz parte do MRR.",
+                ),
+            ),
+        )
+    ),
+]
+
+_LIFETIME_VALUES = [
+    Kpi(
+        id="customer_churn_rate_6m",
+        table=CLV,
+        column="customer_churn_rate_6m",
+        name=Text(
+            "Average monthly customer churn over 6 months",
+            "Cancelación mensual media de clientes en 6 meses",
+            "Cancelamento mensal médio de clientes em 6 meses",
+        ),
+        meaning=Text(
+            "Customers lost in the last six complete months over the customers at the start of each of them.",
+            "Clientes perdidos en los últimos seis meses completos sobre los clientes al inicio de cada uno.",
+            "Clientes perdidos nos últimos seis meses completos sobre os clientes no início de cada um.",
+        ),
+        formula="sum of customers lost / sum of customers at the start, over 6 months",
+        unit="rate",
+        direction="lower_is_better",
+        section="6",
+        null_rule="NULL without six complete months, and where nobody was a customer in them.",
+        grains=("month",),
+        ratio=Ratio("customers lost in 6 months", "customers at the start of each month, added"),
+    ),
+    Kpi(
+        id="clv_historic",
+        table=CLV,
+        column="clv_historic",
+        name=Text("Historic lifetime value", "Valor de vida histórico (CLV)", "Valor vitalício histórico (CLV)"),
+        meaning=Text(
+            "Revenue less refunds to date, per account that ever paid.",
+            "Ingresos menos reembolsos a la fecha, por cuenta que alguna vez pagó.",
+            "Receita menos reembolsos até a data, por conta que já pagou alguma vez.",
+        ),
+        formula="(revenue - refunds to date) / accounts that ever paid / 10^(decimals of the currency)",
+        unit="money",
+        direction="higher_is_better",
+        section="6",
+        null_rule="NULL before the first invoice, and where nobody has paid yet.",
+        grains=("month",),
+        sources=(*INVOICES, "refunds", *BILLING[:3]),
+        ratio=Ratio("revenue less refunds to date", "accounts that ever paid", _AMOUNT),
+    ),
+    _lifetime_value(
+        "clv_formula",
+        Text("Lifetime value by formula (CLV)", "Valor de vida por fórmula (CLV)", "Valor vitalício por fórmula (CLV)"),
+        Text(
+            "Average purchase times purchases per year times average years as a customer.",
+            "Compra media por compras al año por años medios como cliente.",
+            "Compra média vezes compras por ano vezes anos médios como cliente.",
+        ),
+        "average_purchase x purchases_per_year x average_customer_years",
+        sources=(*INVOICES, *BILLING[:3]),
+    ),
+    _lifetime_value(
+        "clv_formula_net",
+        Text(
+            "Lifetime value net of retention cost",
+            "Valor de vida neto del costo de retención",
+            "Valor vitalício líquido do custo de retenção",
+        ),
+        Text(
+            "Lifetime value by formula less the retention cost per year over the same years.",
+            "Valor de vida por fórmula menos el costo de retención anual en los mismos años.",
+            "Valor vitalício por fórmula menos o custo de retenção anual nos mesmos anos.",
+        ),
+        "clv_formula - retention_cost_per_year x average_customer_years",
+        sources=(*INVOICES, "costs", *BILLING[:3]),
+    ),
+    _lifetime_value(
+        "clv_margin",
+        Text("Lifetime value by margin", "Valor de vida por margen", "Valor vitalício por margem"),
+        Text(
+            "Gross margin of the average revenue per account over the average monthly churn.",
+            "Margen bruto del ingreso medio por cuenta entre la cancelación mensual media.",
+            "Margem bruta da receita média por conta dividida pelo cancelamento mensal médio.",
+        ),
+        "ARPA x gross margin / customer_churn_rate_6m",
+        sources=BILLING,
+    ),
+    _lifetime_value(
+        "clv_predicted",
+        Text("Predicted lifetime value", "Valor de vida previsto", "Valor vitalício previsto"),
+        Text(
+            "Gross margin that a new customer is expected to bring, discounted, by a shifted-beta-geometric model.",
+            "Margen bruto descontado que se espera de un cliente nuevo, según un modelo beta-geométrico desplazado.",
+            "Margem bruta descontada que se espera de um cliente novo, segundo um modelo beta-geométrico deslocado.",
+        ),
+        "ARPA x gross margin x expected_lifetime_months",
+        null_rule=NO_MODEL,
+        sources=BILLING,
+    ),
+    _lifetime_value(
+        "clv_holdout_error",
+        Text(
+            "Hold-out error of the lifetime model",
+            "Error de validación del modelo de vida",
+            "Erro de validação do modelo de vida",
+        ),
+        Text(
+            "Share of customers that the model of three months before expected to stay, less the share that stayed.",
+            "Porcentaje de clientes que el modelo de hace tres meses esperaba conservar, menos el que se quedó.",
+            "Percentual de clientes que o modelo de três meses antes esperava manter, menos o que ficou.",
+        ),
+        "(holdout_expected - holdout_stayed) / holdout_customers",
+        null_rule="NULL where there was no model three months before.",
+        unit="rate",
+        direction="neutral",
+        sources=BILLING,
+    ),
+    _lifetime_value(
+        "clv_to_cac",
+        Text("Lifetime value to acquisition cost", "Relación CLV a CAC", "Relação CLV/CAC"),
+        Text(
+            "Lifetime value by margin for each unit of acquisition cost.",
+            "Valor de vida por margen por cada unidad de costo de adquisición.",
+            "Valor vitalício por margem para cada unidade de custo de aquisição.",
+        ),
+        "clv_margin / CAC of the month",
+        unit="ratio",
+        sources=(*BILLING, "costs"),
+    ),
+    _lifetime_value(
+        "cac_payback_months",
+        Text("Payback of the acquisition cost", "Recuperación del CAC", "Retorno do CAC"),
+        Text(
+            "Months of gross margin that pay back the acquisition cost of a customer.",
+            "Meses de margen bruto que recuperan el costo de adquisición de un cliente.",
+            "Meses de margem bruta que recuperam o custo de aquisição de um cliente.",
+        ),
+        "CAC of the month / (ARPA x gross margin)",
+        null_rule="NULL with the reason: no CAC in the month, or nobody pays.",
+        unit="months",
+        direction="lower_is_better",
+        sources=(*BILLING, "costs"),
+    ),
+]
+
+_SURVIVAL = [
+    _survival(
+        "median_lifetime_days",
+        SURVIVAL,
+        Text("Median lifetime of a customer", "Vida mediana de un cliente", "Vida mediana de um cliente"),
+        Text(
+            "Days after which half of the customers are lost, by Kaplan-Meier.",
+            "Días tras los cuales se ha perdido la mitad de los clientes, por Kaplan-Meier.",
+            "Dias após os quais metade dos clientes foi perdida, por Kaplan-Meier.",
+        ),
+        "first day with survival <= 0.5",
+        "NULL while fewer than half are lost.",
+        unit="days",
+    ),
+    *(
+        _survival(
+            f"survival_{months}m",
+            SURVIVAL,
+            Text(
+                f"Survival after {months} months",
+                f"Supervivencia a los {months} meses",
+                f"Sobrevivência após {months} meses",
+            ),
+            Text(
+                f"Share of customers that stay for {months} months, by Kaplan-Meier.",
+                f"Porcentaje de clientes que permanecen {months} meses, por Kaplan-Meier.",
+                f"Percentual de clientes que ficam {months} meses, por Kaplan-Meier.",
+            ),
+            f"Kaplan-Meier survival at day {months * 365 // 12}",
+            "NULL where no customer is that old.",
+        )
+        for months in (12, 24)
+    ),
+    _survival(
+        "survival",
+        SURVIVAL_CURVE,
+        Text("Survival curve", "Curva de supervivencia", "Curva de sobrevivência"),
+        Text(
+            "Share of customers that stay up to an age, by Kaplan-Meier.",
+            "Porcentaje de clientes que permanecen hasta una edad, por Kaplan-Meier.",
+            "Percentual de clientes que ficam até uma idade, por Kaplan-Meier.",
+        ),
+        "product over ages with a loss of (1 - lost / at risk)",
+        "NULL beyond the oldest customer.",
+    ),
+    _survival(
+        "projected_survival",
+        SURVIVAL_CURVE,
+        Text("Projected survival", "Supervivencia proyectada", "Sobrevivência projetada"),
+        Text(
+            "Share of customers that stay up to an age, by the shifted-beta-geometric model.",
+            "Porcentaje de clientes que permanecen hasta una edad, según el modelo beta-geométrico desplazado.",
+            "Percentual de clientes que ficam até uma idade, segundo o modelo beta-geométrico deslocado.",
+        ),
+        "B(a, b + age) / B(a, b)",
+        "NULL where the slice has no model: under 3 renewals or 100 customers, or nobody lost.",
+    ),
+]
+
 CATALOGUE: tuple[Kpi, ...] = (
     *_RECURRING_REVENUE,
     *_MOVEMENTS,
@@ -1115,4 +2133,11 @@ CATALOGUE: tuple[Kpi, ...] = (
     *_COHORTS,
     *_RENEWALS,
     *_SURVEYS,
+    *_ONBOARDING,
+    *_SUPPORT,
+    *_ADOPTION,
+    *_COSTS,
+    *_INVOICED_REVENUE,
+    *_LIFETIME_VALUES,
+    *_SURVIVAL,
 )

@@ -84,7 +84,7 @@ def minor(name: str, description: str, *, nullable: bool = False) -> Column:
 
 def text(name: str, description: str, among: Sequence[str] = (), *, nullable: bool = False) -> Column:
     """A text, one of `among` if given."""
-    return Column(name, pl.String, description, nullable, {"isin": tuple(among)} if among else {})
+    return Column(name, pl.String, description, nullable, {"isin": list(among)} if among else {})
 
 
 def period_columns(grains: Sequence[str]) -> list[Column]:

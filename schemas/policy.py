@@ -1,10 +1,14 @@
 """The policy: every value that a company may choose, with the defaults of the definitions, and its version."""
 
 import hashlib
+import re
+from datetime import date
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+_CLOCK = re.compile(r"([01]\d|2[0-4]):[0-5]\d")
 
 
 class Policy(BaseModel):
@@ -54,6 +58,23 @@ class Policy(BaseModel):
         ),
         description="Churn reasons that mean voluntary churn; every other reason is `unknown`.",
     )
+    support_hours: dict[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], str] = Field(
+        dict.fromkeys(("mon", "tue", "wed", "thu", "fri"), "09:00-17:00"),
+        min_length=1,
+        validate_default=True,
+        description="Hours of support by weekday, in the reporting time zone; other weekdays are closed.",
+    )
+    support_holidays: tuple[date, ...] = Field((), description="Days on which support is closed.")
+    acquisition_cost_categories: tuple[str, ...] = Field(
+        ("sales", "marketing"), description="Cost categories that are spent on new customers."
+    )
+    retention_cost_categories: tuple[str, ...] = Field(
+        ("success", "support", "renewals", "training", "retention_offers"),
+        description="Cost categories that are spent on the customers there are.",
+    )
+    cac_lag_months: int = Field(0, ge=0, description="Months by which acquisition cost precedes its new customers.")
+    gross_margin_percent: int = Field(80, ge=0, le=100, description="Share of revenue that is left after its cost.")
+    clv_discount_percent: int = Field(10, ge=1, description="Discount of a year in predicted values, in percent.")
 
     @field_validator("reporting_timezone")
     @classmethod
@@ -61,6 +82,22 @@ class Policy(BaseModel):
         if value not in available_timezones():
             raise ValueError(f"{value!r} is no IANA time zone, for example Europe/Madrid or America/Costa_Rica")
         return value
+
+    @field_validator("support_hours")
+    @classmethod
+    def _hours_are_open(cls, value: dict[str, str]) -> dict[str, str]:
+        for day, hours in value.items():
+            opens, _, closes = hours.partition("-")
+            if not (_CLOCK.fullmatch(opens) and _CLOCK.fullmatch(closes) and opens < closes <= "24:00"):
+                raise ValueError(f"{hours!r} are no hours for {day}: write opening and closing as in '09:00-17:30'")
+        return value
+
+    @model_validator(mode="after")
+    def _one_kind_per_cost_category(self) -> "Policy":
+        twice = sorted(set(self.acquisition_cost_categories) & set(self.retention_cost_categories))
+        if twice:
+            raise ValueError(f"cost categories that are both acquisition and retention: {', '.join(twice)}")
+        return self
 
     @property
     def zone(self) -> ZoneInfo:

@@ -24,6 +24,11 @@ def next_period(start: pl.Expr, grain: str) -> pl.Expr:
     return start.dt.offset_by(_EVERY[grain])
 
 
+def months_between(start: pl.Expr, end: pl.Expr) -> pl.Expr:
+    """Calendar months from the month of one day to that of another."""
+    return (end.dt.year() - start.dt.year()).cast(pl.Int64) * 12 + end.dt.month().cast(pl.Int64) - start.dt.month()
+
+
 def calendar(first_day: date, as_of: date, grain: str) -> pl.DataFrame:
     """One row per period that holds a day from `first_day` to `as_of`.
 

@@ -91,6 +91,28 @@ def period_rates(rates: pl.DataFrame, periods: pl.DataFrame, as_of: date) -> pl.
     )
 
 
+def at_month_rates(rows: pl.DataFrame, rates: pl.DataFrame, policy: Policy, what: str) -> pl.DataFrame:
+    """Amounts of days, each converted at the rate of its month and rounded once.
+
+    `rows`: currency, day, amount_minor; `rates`: `month_rates`. Adds reporting_currency and reporting_amount_minor; the
+    order of the rows is kept. Raises MissingRate, with `what` the rows are. Definitions section 0, currency.
+    """
+    rated = rows.with_columns(month=pl.col("day").dt.truncate("1mo")).join(
+        rates.select("currency", "month", "rate"), on=["currency", "month"], how="left", maintain_order="left"
+    )
+    missing = rated.filter(pl.col("rate").is_null()).select("currency", pl.col("month").dt.strftime("%Y-%m")).unique()
+    if not missing.is_empty():
+        names = ", ".join(" ".join(row) for row in missing.sort(pl.all()).head(6).rows())
+        raise MissingRate(
+            f"no exchange rate to {policy.reporting_currency} for {what}: {names} ({missing.height} in all). "
+            "Add rows to the table fx_rates, one per currency and month end."
+        )
+    return rated.with_columns(
+        reporting_currency=pl.lit(policy.reporting_currency),
+        reporting_amount_minor=convert(pl.col("amount_minor"), pl.col("rate")),
+    ).drop("month", "rate")
+
+
 def in_reporting_currency(rows: pl.DataFrame, rates: pl.DataFrame, keys: list[str], policy: Policy) -> pl.DataFrame:
     """Movement rows of all currencies as one row per account, at the closing rate of their period.
 

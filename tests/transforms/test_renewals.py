@@ -51,7 +51,7 @@ def attributes(accounts: pl.Series | list[str], owner: str = "csm-1") -> pl.Data
 
 
 def month_rates(**by_currency: int) -> pl.DataFrame:
-    """The same rate in every month of 2023 to 2026, in reporting minor units per 10^10 native ones."""
+    """The same rate in every month of 2023 to 2026, in reporting minor units per `RATE_SCALE` native ones."""
     months = pl.date_range(date(2023, 1, 1), date(2026, 12, 1), "1mo", eager=True)
     return pl.concat(
         pl.DataFrame({"currency": [currency] * len(months), "month": months, "rate": [rate] * len(months)})

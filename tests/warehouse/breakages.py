@@ -183,5 +183,92 @@ BREAKAGES = {
     "5_response_members_add_up": one(
         "marts.survey_response_rates", "delivered = delivered + 1", "dimension = 'segment'"
     ),
+    # Support
+    "15_tickets_extracted": lost("facts.ticket", "true", "created_at"),
+    "15_ticket_times": one("facts.ticket", "open_hours = open_hours + 1", "solved_at IS NOT NULL"),
+    # A spam ticket that counts: it stands among the tickets as before.
+    "15_tickets_counted": one("facts.ticket", "excluded_reason = NULL", "excluded_reason IS NOT NULL"),
+    "15_support_counts": one("marts.support", "answered_count = answered_count - 1", "answered_count > 0"),
+    # It stays below the 90th percentile.
+    "15_response_medians": one(
+        "marts.support",
+        "first_response_minutes = first_response_minutes - 0.5",
+        "dimension = 'all' AND unanswered_count = 0 AND first_response_minutes > 1",
+    ),
+    "7_customer_days": one(
+        "marts.support", "customer_days = customer_days + 1", "dimension = 'all' AND grain = 'month'"
+    ),
+    "15_ticket_members_add_up": one("marts.support", "rated_count = rated_count + 1", "dimension = 'owner'"),
+    "15_support_rates_are_fractions": one("marts.support", "support_csat = 1.0", "support_csat_denominator = 0"),
+    "15_types_sum_to_tickets": lost("marts.support_by_type", "ticket_type = 'untyped' AND ticket_count > 0"),
+    "15_type_shares_are_fractions": one("marts.support_by_type", "ticket_share = 0.5", "ticket_count = 0"),
+    "5_resource_members_add_up": one("marts.resource_ratings", "views = views + 1", "resource_id <> 'all'"),
+    "5_resource_rates_are_fractions": one(
+        "marts.resource_ratings", "resource_rating = 5.0", "resource_rating_denominator = 0"
+    ),
+    # Adoption
+    "19_usage_days_known_by_as_of": one("facts.usage_day", "day = DATE '2999-01-01'", "true"),
+    "5_adoption_within_bounds": one("marts.adoption", "is_over_licensed = true", "licence_utilisation < 1"),
+    "5_adoption_from_usage_days": one("facts.usage_day", "active_users = active_users + 1", "true", "day DESC"),
+    "7_adoption_customers": one("marts.adoption", "customers = customers + 1", "true"),
+    "5_adoption_members_add_up": one(
+        "marts.adoption", "purchased_seats = purchased_seats + 1", "dimension = 'country' AND purchased_seats > 0"
+    ),
+    "5_adoption_rates_are_fractions": one("marts.adoption", "stickiness = 0.9", "stickiness_denominator > 0"),
+    "5_features_within_customers": one(
+        "marts.feature_adoption", "entitled_accounts = using_accounts - 1", "using_accounts > 0"
+    ),
+    "5_feature_members_add_up": one(
+        "marts.feature_adoption", "using_accounts = using_accounts + 1", "dimension = 'segment'"
+    ),
+    "5_feature_rates_are_fractions": one("marts.feature_adoption", "feature_adoption = 2.0", "entitled_accounts > 0"),
+    # Onboarding
+    "19_onboarding_known_by_as_of": one(
+        "facts.onboarding", "onboarded_on = DATE '2999-01-01'", "onboarded_on IS NOT NULL"
+    ),
+    "5_onboarding_from_facts": lost("facts.outcome", "is_due"),
+    "5_onboarding_medians": one(
+        "marts.onboarding",
+        "time_to_onboard_days_completed_only = time_to_onboard_days_completed_only + 0.5",
+        "dimension = 'all' AND time_to_onboard_days_completed_only IS NOT NULL",
+    ),
+    "5_onboarding_members_add_up": one(
+        "marts.onboarding", "milestones_due = milestones_due + 1", "dimension = 'channel'"
+    ),
+    "5_onboarding_rates_are_fractions": one(
+        "marts.onboarding", "on_time_milestone_rate = 1.0", "on_time_milestone_rate_denominator = 0"
+    ),
+    # Costs
+    "5_cost_categories_mapped": one("facts.cost", "kind = 'unmapped'", "kind = 'acquisition'"),
+    "19_costs_known_by_as_of": one("facts.cost", "booked_on = DATE '2999-01-01'", "true"),
+    "5_acquisition_cost_from_bookings": lost("facts.cost", "kind = 'acquisition'"),
+    "7_new_customers_of_retention": one("marts.acquisition_cost", "customers_new = customers_new + 1", "true"),
+    "5_acquisition_members_add_up": one("marts.acquisition_cost", "cost_minor = cost_minor + 1", "dimension = 'plan'"),
+    # 0 where nobody was won.
+    "5_cac_is_a_fraction": one("marts.acquisition_cost", "cac = 0", "cac IS NULL"),
+    "5_retention_cost_from_bookings": lost("facts.cost", "kind = 'retention'"),
+    "7_customer_days_from_days": one("marts.retention_cost", "customer_days = customer_days + 1", "dimension = 'all'"),
+    "5_retention_cost_members_add_up": one(
+        "marts.retention_cost", "retained_customers = retained_customers + 1", "dimension = 'segment'"
+    ),
+    "5_retention_cost_rates_are_fractions": one(
+        "marts.retention_cost",
+        "customer_retention_cost = customer_retention_cost * 100",
+        "customer_retention_cost > 0",
+    ),
+    # Invoiced revenue
+    "19_revenue_lines_known_by_as_of": one("facts.revenue_line", "day = DATE '2999-01-01'", "true"),
+    "5_revenue_from_lines": lost("facts.revenue_line", "kind = 'credit_note' AND amount_minor < 0"),
+    "12_revenue_parts_sum": one("marts.invoiced_revenue", "usage_revenue_minor = usage_revenue_minor + 1", "true"),
+    "5_invoiced_members_add_up": one("marts.invoiced_revenue", "purchases = purchases + 1", "dimension = 'owner'"),
+    "5_arpu_is_a_fraction": one("marts.invoiced_revenue", "arpu = arpu / days", "arpu > 0 AND days > 1"),
+    # Lifetime value and survival
+    "7_clv_churn_from_retention": one("marts.clv", "opening_6m = opening_6m + 1", "opening_6m > 0"),
+    "10_clv_from_its_parts": one("marts.clv", "clv_margin = clv_margin * 1.01", "clv_margin > 0"),
+    "9_lifetime_value_or_reason": one("marts.clv", "clv_predicted_reason = NULL", "clv_predicted IS NULL"),
+    "11_survival_counts_every_customer": one("marts.survival", "customers = customers + 1", "dimension = 'channel'"),
+    "11_survival_from_lives": one("marts.survival", "survival_12m = survival_12m * 0.999", "dimension = 'all'"),
+    "11_survival_curve_falls": one("marts.survival_curve", "survival = survival + 0.1", "age > 0 AND survival < 0.9"),
+    "5_account_values_from_lines": lost("facts.revenue_line", "kind = 'refund' AND amount_minor < 0"),
 }
 """SQL by id of the invariant that it breaks."""

@@ -5,7 +5,17 @@ from pathlib import Path
 
 import duckdb
 
-from pipelines import core, crm_marts, loading, records, survey_marts
+from pipelines import (
+    core,
+    crm_marts,
+    loading,
+    onboarding_marts,
+    records,
+    support_marts,
+    survey_marts,
+    usage_marts,
+    value_marts,
+)
 from pipelines.config import SampleSource
 from pipelines.run import Run
 from schemas.policy import Policy
@@ -30,6 +40,10 @@ def build(folder: Path, accounts: int = 120) -> Path:
             core.build_mrr_marts,
             crm_marts.build_renewals,
             survey_marts.build_surveys,
+            support_marts.build_support,
+            usage_marts.build_adoption,
+            onboarding_marts.build_onboarding,
+            value_marts.build_value,
             records.build_records,
         ):
             step(con, run, _ignore)

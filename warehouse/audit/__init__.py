@@ -11,7 +11,19 @@ import duckdb
 import polars as pl
 
 from warehouse import names, store
-from warehouse.audit import batches, cohorts, facts, movements, renewals, retention, surveys
+from warehouse.audit import (
+    adoption,
+    batches,
+    cohorts,
+    facts,
+    movements,
+    onboarding,
+    renewals,
+    retention,
+    support,
+    surveys,
+    value,
+)
 from warehouse.audit.invariant import Invariant
 
 __all__ = ["INVARIANTS", "Finding", "Invariant", "audit"]
@@ -24,6 +36,10 @@ INVARIANTS: tuple[Invariant, ...] = (
     *cohorts.INVARIANTS,
     *renewals.INVARIANTS,
     *surveys.INVARIANTS,
+    *support.INVARIANTS,
+    *adoption.INVARIANTS,
+    *onboarding.INVARIANTS,
+    *value.INVARIANTS,
 )
 
 SAMPLE_ROWS = 10

@@ -1,0 +1,51 @@
+"""Product use of a run: from staged seats and daily use to facts and marts."""
+
+from datetime import date
+
+import duckdb
+import polars as pl
+
+from pipelines.accounts import Identities, identities
+from pipelines.core import Progress, customer_counts
+from pipelines.run import Run, read, staged, write
+from transforms import identity
+from transforms.adoption import Sources, Sums, adoption, adoption_sums, feature_adoption, usage_days
+
+ADOPTION_TABLES = ("facts.usage_day", "marts.adoption", "marts.feature_adoption")
+ACCOUNTS_PER_SHARD = 10_000
+
+
+def build_adoption(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
+    """Rebuilds the days of use and the marts on them, in shards of whole accounts."""
+    progress("product use")
+    who = identities(con, run)
+    use, seats = (_resolved(staged(con, run, table), who) for table in ("daily_use", "seats"))
+    usage = usage_days(use, run.as_of)
+    first = usage["day"].min()
+    first_use = first if isinstance(first, date) else None
+    sums = _sums(con, run, use, seats, first_use)
+    frames = (
+        usage,
+        adoption(sums.adoption, customer_counts(con), first_use, run.policy, run.as_of),
+        feature_adoption(sums.features, first_use, run.policy, run.as_of),
+    )
+    return {name: write(con, run, name, frame) for name, frame in zip(ADOPTION_TABLES, frames, strict=True)}
+
+
+def _resolved(rows: pl.DataFrame, who: Identities) -> pl.DataFrame:
+    mapping = identity.account_of_refs(rows.select("source", ref="account_ref"), who.mapping, who.known)
+    return identity.without_excluded(identity.resolve(rows, mapping, "account_ref"))[0]
+
+
+def _sums(
+    con: duckdb.DuckDBPyConnection, run: Run, use: pl.DataFrame, seats: pl.DataFrame, first_use: date | None
+) -> Sums:
+    attributes, days = read(con, "facts.account_attributes"), read(con, "facts.account_day")
+    entitlements = staged(con, run, "feature_entitlements")
+    ids = pl.concat([frame["account_id"] for frame in (use, seats, days)]).unique().sort()
+    parts = []
+    for shard in ids.to_frame().iter_slices(ACCOUNTS_PER_SHARD):
+        accounts = shard["account_id"]
+        known = Sources(use, seats, days, read(con, "facts.subscription_state", accounts), attributes).of(accounts)
+        parts.append(adoption_sums(known, entitlements, first_use or run.as_of, run.as_of))
+    return Sums.add_up(parts)
