@@ -1,16 +1,17 @@
 """Who is which account, and which accounts must be recomputed: only those with new, changed or due rows."""
 
+import json
 from dataclasses import dataclass
 
 import duckdb
 import polars as pl
 
-from pipelines.run import Run, staged
+from pipelines.run import Run, sources_of, staged, with_own_ids
 from schemas.contract import Contract, optional, required
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from transforms import identity
-from transforms.periods import local_day
+from transforms.periods import first_instant, local_day
 from transforms.subscription_states import with_prices
 from warehouse import names, staging, store
 from warehouse.batches import get_watermark, next_load_seq, set_watermark
@@ -18,7 +19,9 @@ from warehouse.batches import get_watermark, next_load_seq, set_watermark
 CUSTOMER_ACCOUNT = "meta.customer_account"
 _MARK = "accounts"
 _TABLES = ("customers", "subscription_changes", "discounts", "prices")
-"""What the facts of an account are made of, beside the identity map."""
+"""What the facts of an account are made of, beside who is which account."""
+
+_IDENTITY = ("accounts", "identity_map", "excluded_accounts")
 
 
 class CustomerAccount(Contract, table="customer_account", key=("source", "customer_id")):
@@ -37,11 +40,16 @@ class NothingRecorded(LookupError):
 
 @dataclass(frozen=True)
 class Billing:
-    """Billing as the core needs it: everything under its account, prices filled in, deletions applied."""
+    """Billing as the core needs it: everything under its account, prices filled in, deletions applied.
+
+    `partners`: pairs of accounts (account_id, partner_id) that share a subscription or have passed an item on, so that
+    the value of one depends on rows of the other.
+    """
 
     changes: pl.DataFrame
     discounts: pl.DataFrame
     mapping: pl.DataFrame
+    partners: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -69,55 +77,38 @@ def billing(con: duckdb.DuckDBPyConnection, run: Run) -> Billing:
     mapping = identity.account_of_customers(customers, changes, _directory(con, run))
     changes = identity.resolve(identity.with_deletions(changes, customers), mapping, "customer_id")
     counted, _ = identity.without_excluded(changes)
-    qualified = _qualify(counted, counted)
-    return Billing(
-        changes=qualified,
-        discounts=_qualify(staged(con, run, "discounts"), counted),
-        mapping=mapping,
-    )
+    return Billing(counted, staged(con, run, "discounts"), mapping, identity.partners(counted))
 
 
 def _directory(con: duckdb.DuckDBPyConnection, run: Run) -> identity.Directory:
-    accounts, identity_map, excluded = (
-        staged(con, run, table) for table in ("accounts", "identity_map", "excluded_accounts")
-    )
+    accounts, identity_map, excluded = (staged(con, run, table) for table in _IDENTITY)
     return identity.directory(accounts, identity_map, excluded, run.policy)
 
 
 def _customers(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
     """Customers; one that is gone from a full list was deleted on the day that was noticed."""
     rows = staged(con, run, "customers", include_deleted=True)
-    return rows.with_columns(deleted_at=pl.coalesce("deleted_at", _midnight("deleted_on", run))).drop("deleted_on")
-
-
-def _midnight(day: str, run: Run) -> pl.Expr:
-    local = pl.col(day).cast(pl.Datetime("us")).dt.replace_time_zone(run.policy.reporting_timezone, non_existent="null")
-    return local.dt.convert_time_zone("UTC")
+    return rows.with_columns(
+        deleted_at=pl.coalesce("deleted_at", first_instant(pl.col("deleted_on"), run.policy.reporting_timezone))
+    ).drop("deleted_on")
 
 
 def _changes(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
     """Subscription changes; an item whose every row is gone from a full list ends on the day that was noticed.
 
-    Raises NothingRecorded where the first rows were recorded after `as_of`.
+    What is to come is known at the latest since it was recorded. Raises NothingRecorded where the first rows were
+    recorded after `as_of`.
     """
     rows = staged(con, run, "subscription_changes", include_deleted=True)
     if rows.is_empty():
         _refuse_unrecorded_day(con, run)
-    alive = rows.filter(pl.col("deleted_on").is_null())
-    gone = rows.join(alive, on=["source", "item_id"], how="anti")
-    ends = (
-        gone.sort("source", "item_id", "effective_at", "change_id")
-        .unique(["source", "item_id"], keep="last", maintain_order=True)
-        .with_columns(
-            change_id=pl.format("{}:deleted", "item_id"),
-            status=pl.lit("ended"),
-            reason=pl.lit("deleted"),
-            effective_at=pl.max_horizontal(_midnight("deleted_on", run), "effective_at"),
-            requested_at=pl.lit(None, pl.Datetime("us", "UTC")),
-            withdrawn_at=pl.lit(None, pl.Datetime("us", "UTC")),
-        )
+    zone = run.policy.reporting_timezone
+    is_to_come = local_day(pl.col("effective_at"), zone) > pl.col("recorded_on")
+    rows = rows.with_columns(
+        requested_at=pl.coalesce("requested_at", pl.when(is_to_come).then(first_instant(pl.col("recorded_on"), zone))),
+        deleted_at=first_instant(pl.col("deleted_on"), zone),
     )
-    return pl.concat([alive, gone, ends]).drop("deleted_on")
+    return identity.with_lost_items(rows).drop("deleted_on", "deleted_at")
 
 
 def _refuse_unrecorded_day(con: duckdb.DuckDBPyConnection, run: Run) -> None:
@@ -130,13 +121,6 @@ def _refuse_unrecorded_day(con: duckdb.DuckDBPyConnection, run: Run) -> None:
         )
 
 
-def _qualify(rows: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
-    """Where several sources deliver subscriptions, their ids carry the source's name: equal ids mean nothing."""
-    if changes["source"].n_unique() <= 1:
-        return rows
-    return rows.with_columns(pl.format("{}:{}", "source", column) for column in ("subscription_id", "item_id"))
-
-
 def accounts_to_recompute(con: duckdb.DuckDBPyConnection, run: Run, bill: Billing) -> pl.Series | None:
     """Accounts whose facts may differ from those stored; None where all must be rebuilt.
 
@@ -146,10 +130,10 @@ def accounts_to_recompute(con: duckdb.DuckDBPyConnection, run: Run, bill: Billin
     last = get_watermark(con, _MARK)
     if run.full or last is None:
         return None
-    load_seq, as_of, policy_version, rules_version = last.split("|")
-    if (policy_version, rules_version) != (run.policy.version, run.rules_version) or as_of > run.as_of.isoformat():
+    load_seq, as_of, *versions = last.split("|")
+    if versions != _versions(con, run) or as_of > run.as_of.isoformat():
         return None
-    customers = _changed_customers(con, int(load_seq))
+    customers = _changed_customers(con, run, int(load_seq))
     stored = store.read(con, CUSTOMER_ACCOUNT, contract=CustomerAccount)
     moved = pl.concat(
         [one.join(other, on=one.columns, how="anti", nulls_equal=True) for one, other in _both(stored, bill.mapping)]
@@ -163,8 +147,19 @@ def accounts_to_recompute(con: duckdb.DuckDBPyConnection, run: Run, bill: Billin
         con, "facts.subscription_state", ["account_id", "valid_to"], contract=PUBLISHED["facts.subscription_state"]
     )
     due = states.filter((pl.col("valid_to") > since) & (pl.col("valid_to") <= run.as_of))
-    ids = [frame["account_id"] for frame in (touched, moved, begun, due)]
-    return pl.concat(ids).unique().sort()
+    ids = pl.concat([frame["account_id"] for frame in (touched, moved, begun, due)])
+    return pl.concat([ids, partners_of(bill, ids)]).unique().sort()
+
+
+def partners_of(bill: Billing, accounts: pl.Series) -> pl.Series:
+    """The accounts on whose rows the value of these accounts depends."""
+    return bill.partners.filter(pl.col("account_id").is_in(accounts.implode()))["partner_id"].unique()
+
+
+def _versions(con: duckdb.DuckDBPyConnection, run: Run) -> list[str]:
+    """What must be as it was for stored facts to be still right: policy, rules, and the sources that give billing."""
+    sources = {table: sources_of(con, run, table) for table in (*_TABLES, *_IDENTITY)}
+    return [run.policy.version, run.rules_version, json.dumps(sources)]
 
 
 def mark_recomputed(con: duckdb.DuckDBPyConnection, run: Run, bill: Billing) -> None:
@@ -172,8 +167,7 @@ def mark_recomputed(con: duckdb.DuckDBPyConnection, run: Run, bill: Billing) -> 
     store.replace_table(con, CUSTOMER_ACCOUNT, bill.mapping.select(list(_columns(CustomerAccount))), CustomerAccount)
     # What is recorded after this day is staged but not in these facts: the next run has to look at every row again.
     load_seq = 0 if _is_look_back(con, run) else next_load_seq(con) - 1
-    mark = (str(load_seq), run.as_of.isoformat(), run.policy.version, run.rules_version)
-    set_watermark(con, _MARK, "|".join(mark))
+    set_watermark(con, _MARK, "|".join([str(load_seq), run.as_of.isoformat(), *_versions(con, run)]))
 
 
 def _is_look_back(con: duckdb.DuckDBPyConnection, run: Run) -> bool:
@@ -186,27 +180,23 @@ def _is_look_back(con: duckdb.DuckDBPyConnection, run: Run) -> bool:
     )
 
 
-def _changed_customers(con: duckdb.DuckDBPyConnection, since: int) -> pl.DataFrame:
-    """Customers with a new, changed or deleted row of billing: source, customer_id."""
+def _changed_customers(con: duckdb.DuckDBPyConnection, run: Run, since: int) -> pl.DataFrame:
+    """Customers with a new, changed or deleted row of billing, or of a subscription that has one."""
 
-    def changed(table: str, *columns: str) -> pl.DataFrame:
-        return staging.changed_keys(con, table, CONTRACTS[table], since, columns).select("source", *columns)
+    def changed(table: str, *columns: str, since: int = since) -> pl.DataFrame:
+        found = staging.changed_keys(con, table, CONTRACTS[table], since, columns).select("source", *columns)
+        return with_own_ids(con, run, found)
 
-    items = staging.changed_keys(con, "subscription_changes", CONTRACTS["subscription_changes"], 0).select(
-        "source", "customer_id", "subscription_id", "price_id"
+    items = changed("subscription_changes", "customer_id", "subscription_id", "item_id", "price_id", since=0)
+    rows = changed("subscription_changes", "subscription_id", "item_id")
+    subscriptions = pl.concat([rows["subscription_id"], changed("discounts", "subscription_id")["subscription_id"]])
+    is_touched = (
+        pl.col("subscription_id").is_in(subscriptions.unique().implode())
+        | pl.col("item_id").is_in(rows["item_id"].unique().implode())
+        | pl.col("price_id").is_in(changed("prices", "price_id")["price_id"].unique().implode())
     )
-    return pl.concat(
-        [
-            changed("customers", "customer_id"),
-            changed("subscription_changes", "customer_id"),
-            items.join(changed("discounts", "subscription_id"), on=["source", "subscription_id"], how="semi").select(
-                "source", "customer_id"
-            ),
-            items.join(changed("prices", "price_id"), on=["source", "price_id"], how="semi").select(
-                "source", "customer_id"
-            ),
-        ]
-    ).unique()
+    customers = items.filter(is_touched).select("source", "customer_id")
+    return pl.concat([changed("customers", "customer_id"), customers]).unique()
 
 
 def _both(one: pl.DataFrame, other: pl.DataFrame) -> list[tuple[pl.DataFrame, pl.DataFrame]]:

@@ -241,7 +241,8 @@ def personal_columns() -> dict[str, list[str]]:
 def current_run(context: dg.AssetExecutionContext, settings: Settings, options: RunOptions) -> Run:
     """What this run knows. Without a given day it is yesterday, seen from the moment the run was made."""
     yesterday = _started_at(context).astimezone(settings.policy.zone).date() - timedelta(days=1)
-    return Run(options.day or settings.as_of or yesterday, settings.policy, options.full)
+    tables = {name: loading.source_tables(source) for name, source in settings.sources.sources.items()}
+    return Run(options.day or settings.as_of or yesterday, settings.policy, options.full, tables)
 
 
 def _started_at(context: dg.AssetExecutionContext) -> datetime:

@@ -19,6 +19,7 @@ from pipelines.accounts import (
     counted_customers,
     identities,
     mark_recomputed,
+    partners_of,
 )
 from pipelines.run import Run, read, staged, write
 from schemas.contract import polars_schema
@@ -103,8 +104,9 @@ def last_recomputed(con: duckdb.DuckDBPyConnection) -> Recomputed:
 
 
 def account_facts(bill: Billing, accounts: pl.Series, run: Run) -> dict[str, pl.DataFrame]:
-    """The facts of whole accounts, by table. Account-local: any split of accounts gives the same rows."""
-    changes = bill.changes.filter(pl.col("account_id").is_in(accounts.implode()))
+    """The facts of whole accounts, by table. Any split of accounts gives the same rows: partners are reckoned along."""
+    partners = partners_of(bill, accounts)
+    changes = bill.changes.filter(pl.col("account_id").is_in(pl.concat([accounts, partners]).implode()))
     discounts = bill.discounts.filter(pl.col("subscription_id").is_in(changes["subscription_id"].unique().implode()))
     states = subscription_states(changes, discounts, run.policy, run.as_of)
     days = account_days(states, run.policy)
@@ -117,6 +119,8 @@ def account_facts(bill: Billing, accounts: pl.Series, run: Run) -> dict[str, pl.
         for grain in PERIOD_GRAINS
     ]
     frames = (states, days, ledger, pl.concat(periods))
+    if partners.len():
+        frames = tuple(frame.filter(pl.col("account_id").is_in(accounts.implode())) for frame in frames)
     return {name: conform(frame, PUBLISHED[name]) for name, frame in zip(ACCOUNT_FACTS, frames, strict=True)}
 
 
@@ -124,7 +128,7 @@ def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
     """Rebuilds `facts.account_attributes`: members of each dimension at the start of each month."""
     who = identities(con, run)
     rates = exchange_rates(con, run)
-    accounts = surviving_accounts(staged(con, run, "accounts"), who.known)
+    accounts = surviving_accounts(staged(con, run, "accounts", all_versions=True), who.known)
     progress("members of each dimension")
     local = local_attributes(
         accounts,

@@ -69,6 +69,8 @@ class _Mapped:
     rows_in: int
     keys: pl.DataFrame
     """Keys of all rows whose cells could be read, refused ones too: a refused row is not a deleted one."""
+    all_keys_known: bool
+    """Whether that is every row: if not, a key that is missing may be that of a row that could not be read."""
 
 
 def source_tables(source: Source) -> list[str]:
@@ -147,7 +149,7 @@ def stage(
                 batch_id=batch_id,
                 recorded_on=as_of,
                 load_seq=load_seq,
-                full_snapshot=_is_full(source, table) and one.keys.height >= one.rows_in,
+                full_snapshot=_is_full(source, table) and one.all_keys_known,
                 refused_keys=one.keys,
             )
             is_repeat = batch_id in former["batch_id"].to_list()
@@ -208,7 +210,8 @@ def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str
             f"First: {quarantined['advice'][0]}"
         )
     keys = readable.select(key_columns(contract))
-    return _Mapped(contract, parts.accepted, quarantined, superseded, rows_in, keys)
+    read_rows = pl.concat([rows.select(PROVENANCE.keys()) for rows in (readable, repeated)]).unique().height
+    return _Mapped(contract, parts.accepted, quarantined, superseded, rows_in, keys, read_rows >= rows_in)
 
 
 def _priced(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:

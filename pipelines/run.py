@@ -1,9 +1,10 @@
 """What one run knows: its day, its policy, its folders; and how its tables are read and written."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -17,14 +18,28 @@ from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from warehouse import staging, store
 
+_DELIVERED_WITH = {
+    "subscription_id": "subscription_changes",
+    "item_id": "subscription_changes",
+    "price_id": "prices",
+    "invoice_id": "invoices",
+    "line_id": "invoice_lines",
+    "attempt_id": "payment_attempts",
+    "survey_id": "surveys",
+    "response_id": "survey_responses",
+    "ticket_id": "tickets",
+}
+"""The table whose sources give the ids of a column."""
+
 
 @dataclass(frozen=True)
 class Run:
-    """One run for one day. `full`: every account is recomputed."""
+    """One run for one day. `full`: every account is recomputed. `sources`: the tables of each source; None: any."""
 
     as_of: date
     policy: Policy
     full: bool = False
+    sources: Mapping[str, Sequence[str]] | None = None
 
     @property
     def rules_version(self) -> str:
@@ -34,9 +49,50 @@ class Run:
         return hashlib.sha256(content).hexdigest()[:12]
 
 
-def staged(con: duckdb.DuckDBPyConnection, run: Run, table: str, *, include_deleted: bool = False) -> pl.DataFrame:
-    """The rows of a source table as known at `as_of`, of all sources. A table never loaded reads as empty."""
-    return staging.current(con, table, CONTRACTS[table], run.as_of, include_deleted=include_deleted)
+def staged(
+    con: duckdb.DuckDBPyConnection,
+    run: Run,
+    table: str,
+    *,
+    include_deleted: bool = False,
+    all_versions: bool = False,
+) -> pl.DataFrame:
+    """The rows of a source table as known at `as_of`, of the sources that sources.yaml names; ids as `with_own_ids`.
+
+    A table never loaded reads as empty. `all_versions`: also what a row said before it changed.
+    """
+    read_rows = staging.versions if all_versions else partial(staging.current, include_deleted=include_deleted)
+    rows = read_rows(con, table, CONTRACTS[table], run.as_of)
+    if run.sources is not None:
+        named = [source for source, tables in run.sources.items() if table in tables]
+        rows = rows.filter(pl.col(staging.source_column(CONTRACTS[table])).is_in(named))
+    return with_own_ids(con, run, rows)
+
+
+def with_own_ids(con: duckdb.DuckDBPyConnection, run: Run, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with ids that mean one thing: where several sources give ids of a kind, they carry the source's name.
+
+    An equal id of two sources means nothing. A table that its source does not deliver is that of the only other source
+    that does: discounts may lie apart from the subscriptions that they lower.
+    """
+    owners = {
+        column: sources_of(con, run, _DELIVERED_WITH[column]) for column in rows.columns if column in _DELIVERED_WITH
+    }
+    qualified = [
+        pl.when(pl.col("source").is_in(sources))
+        .then(pl.format("{}:{}", "source", column))
+        .otherwise(column)
+        .alias(column)
+        for column, sources in owners.items()
+        if len(sources) > 1
+    ]
+    return rows.with_columns(qualified)
+
+
+def sources_of(con: duckdb.DuckDBPyConnection, run: Run, table: str) -> list[str]:
+    """The sources with rows of a table, of those that sources.yaml names."""
+    found = staging.sources(con, table, CONTRACTS[table])
+    return found if run.sources is None else [source for source in found if table in run.sources.get(source, ())]
 
 
 def read(

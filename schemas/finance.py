@@ -26,6 +26,7 @@ class FxRates(Contract, table="fx_rates", key=("currency", "reporting_currency",
     rate: pl.String = required(
         "Reporting currency per unit of currency, as a decimal number.",
         str_matches=r"^[0-9]{1,8}(\.[0-9]{1,10})?$",
+        str_contains="[1-9]",
     )
 
 

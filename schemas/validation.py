@@ -197,23 +197,24 @@ def _refusal(error: Any, breaks: pl.Series) -> Refusal:
     if isinstance(error.check, str):
         return missing_value(column, breaks)
     limits = error.check.statistics or {}
+    correct = "correct the row in the source"
     match error.check.name:
         case "isin":
             allowed = ", ".join(map(str, limits["allowed_values"]))
-            advice = f"{column} must be one of: {allowed}; translate other words with `map`"
-            return Refusal("not_allowed", breaks, advice, column)
+            rule, advice = "not_allowed", f"{column} must be one of: {allowed}; translate other words with `map`"
         case "in_range":
             low, high = limits["min_value"], limits["max_value"]
-            advice = f"{column} must be from {low:,} to {high:,}: correct the row in the source"
-            return Refusal("out_of_range", breaks, advice, column)
+            rule, advice = "out_of_range", f"{column} must be from {low:,} to {high:,}: {correct}"
         case "greater_than_or_equal_to":
-            advice = f"{column} must be {limits['min_value']} or more: correct the row in the source"
-            return Refusal("out_of_range", breaks, advice, column)
+            rule, advice = "out_of_range", f"{column} must be {limits['min_value']} or more: {correct}"
+        case "str_contains":
+            rule, advice = "out_of_range", f"{column} must not be 0: {correct}"
         case "str_matches":
-            advice = f"{column} must match {limits['pattern']}: correct the row or its mapping"
-            return Refusal("wrong_pattern", breaks, advice, column)
-        case rule:
-            return Refusal(rule, breaks, f"the contract asks that {error.check.description}: correct the row")
+            rule, advice = "wrong_pattern", f"{column} must match {limits['pattern']}: correct the row or its mapping"
+        case other:
+            advice = f"the contract asks that {error.check.description}: correct the row"
+            return Refusal(other, breaks, advice)
+    return Refusal(rule, breaks, advice, column)
 
 
 def _unknown_currencies(frame: pl.DataFrame) -> list[Refusal]:

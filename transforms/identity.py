@@ -90,7 +90,8 @@ def account_of_customers(customers: pl.DataFrame, changes: pl.DataFrame, known: 
 
     Grain: source x customer. Columns: source, customer_id, account_id, matched_by, excluded_reason (null if it counts).
     The first match wins: `identity_map`, `account_ref` (an account that is known), `account_id` (a known account of the
-    same id), else the customer is an account of its `own`. Decision 16.
+    same id), else the customer is an account of its `own`: of the customer's id, with the source's name before it
+    where several sources have a customer of that id, for an equal id of two sources means nothing. Decision 16.
     """
     keys = ["source", "customer_id"]
     named = (
@@ -102,7 +103,12 @@ def account_of_customers(customers: pl.DataFrame, changes: pl.DataFrame, known: 
         "identity_map": _by_identity_map(named, "customer_id", known),
         "account_ref": _by_id(named, "account_ref", known.known),
         "account_id": _by_id(named, "customer_id", known.known),
-        "own": named.select(account_id="customer_id", excluded_reason=pl.lit(None, pl.String)),
+        "own": named.select(
+            account_id=pl.when(pl.col("customer_id").is_duplicated())
+            .then(pl.format("{}:{}", "source", "customer_id"))
+            .otherwise("customer_id"),
+            excluded_reason=pl.lit(None, pl.String),
+        ),
     }
     return _first_match(named.select(keys), "customer_id", found, known)
 
@@ -207,12 +213,40 @@ def without_excluded(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 def with_deletions(changes: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
     """Subscription changes in which every item of a deleted customer ends when the customer was deleted.
 
-    Adds a row of status `ended`, reason `deleted`, change_id `<item_id>:deleted` for every item that still lives then.
-    What would take effect later is dropped; if it was asked for before, it stays as withdrawn at the deletion,
-    so that the committed value of the days before does not change. Decision 8; definitions section 2.
+    See `_ended`. Decision 8; definitions section 2.
     """
     deletions = customers.filter(pl.col("deleted_at").is_not_null()).select("source", "customer_id", "deleted_at")
     rows = changes.join(deletions, on=["source", "customer_id"], how="left", validate="m:1", maintain_order="left")
+    return _ended(rows).select(changes.columns)
+
+
+def with_lost_items(changes: pl.DataFrame) -> pl.DataFrame:
+    """Subscription changes in which every item that is gone from a full list ends when that was noticed.
+
+    `changes` have `deleted_at`, null in rows that are still there. A row that is gone from an item of which others are
+    left was a mistake and counts for nothing; so does one that went before the rest of its item. See `_ended`.
+    Definitions section 2, deleted in the source.
+    """
+    is_gone = pl.col("deleted_at").is_not_null()
+    if changes.filter(is_gone).is_empty():
+        return changes
+    alive = changes.filter(~is_gone)
+    gone = (
+        changes.filter(is_gone)
+        .join(alive, on=["source", "item_id"], how="anti")
+        .sort("source", "item_id", "effective_at", "change_id")
+        .filter(pl.col("deleted_at") == pl.col("deleted_at").max().over("source", "item_id"))
+    )
+    return pl.concat([alive, _ended(gone).select(changes.columns)])
+
+
+def _ended(rows: pl.DataFrame) -> pl.DataFrame:
+    """Changes whose items end at `deleted_at` (null where nothing was deleted).
+
+    Adds a row of status `ended`, reason `deleted`, change_id `<item_id>:deleted` for every item that still lives then.
+    What would take effect later is dropped; if it was asked for before, it stays as withdrawn at the deletion,
+    so that the committed value of the days before does not change.
+    """
     at, deleted_at = pl.col("effective_at"), pl.col("deleted_at")
     too_late = ((at > deleted_at) | ((at == deleted_at) & (pl.col("status") != "ended"))).fill_null(False)
     rows = rows.filter(~too_late | (pl.col("requested_at") < deleted_at).fill_null(False)).with_columns(
@@ -236,10 +270,25 @@ def with_deletions(changes: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFra
             past_due_since=None,
             term_ends_at=None,
         )
-        .select(changes.columns)
-        .cast(changes.schema)
+        .select(rows.columns)
+        .cast(rows.schema)
     )
-    return pl.concat([rows.select(changes.columns), ends])
+    return pl.concat([rows, ends])
+
+
+def partners(changes: pl.DataFrame) -> pl.DataFrame:
+    """Pairs of accounts that share a subscription, or have passed an item on: account_id, partner_id, both ways.
+
+    The value of an item rests on the other items of its subscription, its end on the next change of the item.
+    """
+    pairs = []
+    for shared in ("subscription_id", "item_id"):
+        owners = changes.select(shared, "account_id").unique()
+        several = owners.filter(pl.col(shared).is_duplicated())
+        pairs.append(
+            several.join(several.rename({"account_id": "partner_id"}), on=shared).select("account_id", "partner_id")
+        )
+    return pl.concat(pairs).filter(pl.col("account_id") != pl.col("partner_id")).unique().sort(pl.all())
 
 
 def identity_coverage(mappings: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

@@ -14,6 +14,17 @@ def local_day(instant: pl.Expr, timezone: str) -> pl.Expr:
     return instant.dt.convert_time_zone(timezone).dt.date()
 
 
+def first_instant(day: pl.Expr, timezone: str) -> pl.Expr:
+    """The first instant of a day in the time zone, also where clocks are put forward or back at midnight."""
+    midnight = day.cast(pl.Datetime("us"))
+    # Where midnight does not exist, the day begins when the clocks go on: an hour later, once a whole day later.
+    starts = (
+        midnight.dt.offset_by(later).dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+        for later in ("0h", "1h", "1d")
+    )
+    return pl.coalesce(*starts).dt.convert_time_zone("UTC")
+
+
 def period_start(day: pl.Expr, grain: str) -> pl.Expr:
     """First day of the period (ISO week, calendar month, quarter, year) that holds the day."""
     return day if grain == "day" else day.dt.truncate(_EVERY[grain])

@@ -21,12 +21,16 @@ class MissingRate(ValueError):
     """A currency has no exchange rate for a month in which it is needed."""
 
 
+class ConflictingRates(ValueError):
+    """Several sources give different rates of one currency and day."""
+
+
 def month_rates(fx_rates: pl.DataFrame, needed: pl.DataFrame, policy: Policy, as_of: date) -> pl.DataFrame:
     """The closing rate of each currency and month: integer reporting minor units per `RATE_SCALE` native minor units.
 
     `needed`: currency and the first month of its history. Grain: currency x month up to `as_of`. Decision 12: the last
     rate dated in the month; for the month still open, of it or of the month before.
-    Raises MissingRate naming every currency and month without a rate.
+    Raises MissingRate naming every currency and month without a rate, ConflictingRates where sources differ on one.
     """
     first_month = min([as_of, *needed["month"].to_list()])
     months = (
@@ -40,9 +44,11 @@ def month_rates(fx_rates: pl.DataFrame, needed: pl.DataFrame, policy: Policy, as
     rates = (
         fx_rates.filter((pl.col("reporting_currency") == policy.reporting_currency) & (pl.col("rate_date") <= as_of))
         .select("currency", "rate_date", rate=_integer_rate(policy))
+        .unique()
         .with_columns(rate_month=pl.col("rate_date").dt.truncate("1mo"))
         .sort("currency", "rate_date")
     )
+    _refuse_conflicts(rates, policy)
     foreign = (
         months.filter(pl.col("currency") != policy.reporting_currency)
         .with_columns(last_day=pl.col("period_end").dt.offset_by("-1d"))
@@ -66,6 +72,17 @@ def month_rates(fx_rates: pl.DataFrame, needed: pl.DataFrame, policy: Policy, as
     return pl.concat([own, foreign.select("currency", "rate", month="period_start").select(own.columns)]).sort(
         "currency", "month"
     )
+
+
+def _refuse_conflicts(rates: pl.DataFrame, policy: Policy) -> None:
+    conflicts = rates.filter(pl.struct("currency", "rate_date").is_duplicated())
+    if not conflicts.is_empty():
+        days = conflicts.select("currency", "rate_date").unique().sort(pl.all()).head(6).iter_rows()
+        raise ConflictingRates(
+            f"the sources give different exchange rates to {policy.reporting_currency} for "
+            + ", ".join(f"{currency} on {day}" for currency, day in days)
+            + ". Take the table fx_rates from one source only."
+        )
 
 
 def _integer_rate(policy: Policy) -> pl.Expr:

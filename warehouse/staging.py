@@ -232,6 +232,35 @@ def current(
     return rows
 
 
+def versions(con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract], as_of: date) -> pl.DataFrame:
+    """What the rows that are alive on a day say and said: every version of them recorded by then, deletions left out.
+
+    Of several versions of one day the newest. Columns as `current`, in no particular order.
+    """
+    columns = [*polars_schema(contract), source_column(contract), "recorded_on"]
+    if not store.table_exists(con, staging_table(table)):
+        return _empty_versions(contract).select(columns)
+    name = names.relation(staging_table(table))
+    keys = names.columns([source_column(contract), *key_columns(contract)])
+    query = f"""
+        SELECT {names.columns(columns)} FROM (
+            SELECT *, arg_max(deleted_on IS NULL, load_seq) OVER (PARTITION BY {keys}) AS is_alive,
+                max(load_seq) OVER (PARTITION BY {keys}, recorded_on) AS last_of_day
+            FROM {name} WHERE recorded_on <= ?
+        ) WHERE is_alive AND deleted_on IS NULL AND load_seq = last_of_day"""
+    rows: pl.DataFrame = con.sql(query, params=[as_of]).pl()
+    return rows
+
+
+def sources(con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract]) -> list[str]:
+    """The sources that have ever given a row of the table, by name."""
+    if not store.table_exists(con, staging_table(table)):
+        return []
+    column = source_column(contract)
+    found = con.sql(f"SELECT DISTINCT {column} FROM {names.relation(staging_table(table))} ORDER BY 1").fetchall()
+    return [source for (source,) in found]
+
+
 def changed_keys(
     con: duckdb.DuckDBPyConnection,
     table: str,
