@@ -11,6 +11,8 @@ import duckdb
 import polars as pl
 
 from pipelines import (
+    action_marts,
+    churn_marts,
     core,
     crm_marts,
     loading,
@@ -55,10 +57,21 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     attributes = [_key("facts", "account_attributes")]
     account_facts = _keys(core.ACCOUNT_FACTS)
     customers = [*attributes, _key("marts", "retention")]
+    churn_events = _keys(churn_marts.CHURN_EVENT_TABLES)
+    mrr_marts = _keys(core.MRR_MARTS)
+    known_now = [
+        *churn_events,
+        *_keys([*churn_marts.DUNNING_TABLES, *crm_marts.RENEWAL_TABLES, *survey_marts.SURVEY_TABLES]),
+    ]
     built = [
         _tables(settings, "account_facts", core.ACCOUNT_FACTS, staged, core.build_account_facts),
         _tables(settings, "attributes", ["facts.account_attributes"], account_facts, core.build_attributes),
-        _tables(settings, "mrr_marts", core.MRR_MARTS, attributes, core.build_mrr_marts),
+        _tables(
+            settings, "churn_events", churn_marts.CHURN_EVENT_TABLES, account_facts, churn_marts.build_churn_events
+        ),
+        _tables(settings, "mrr_marts", core.MRR_MARTS, [*attributes, *churn_events], core.build_mrr_marts),
+        _tables(settings, "churn_reasons", churn_marts.CHURN_REASON_TABLES, mrr_marts, churn_marts.build_churn_reasons),
+        _tables(settings, "dunning", churn_marts.DUNNING_TABLES, mrr_marts, churn_marts.build_dunning),
         _tables(settings, "renewals", crm_marts.RENEWAL_TABLES, attributes, crm_marts.build_renewals),
         _tables(settings, "surveys", survey_marts.SURVEY_TABLES, attributes, survey_marts.build_surveys),
         _tables(settings, "support", support_marts.SUPPORT_TABLES, customers, support_marts.build_support),
@@ -67,6 +80,8 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             settings, "onboarding", onboarding_marts.ONBOARDING_TABLES, attributes, onboarding_marts.build_onboarding
         ),
         _tables(settings, "value", value_marts.VALUE_TABLES, _keys(core.MRR_MARTS), value_marts.build_value),
+        _tables(settings, "segments", action_marts.SEGMENT_TABLES, mrr_marts, action_marts.build_segments),
+        _tables(settings, "actions", action_marts.ACTION_TABLES, known_now, action_marts.build_actions),
         _tables(settings, "records", records.RECORD_TABLES, account_facts, records.build_records),
     ]
     return [*loads, *built, _release(settings, sorted(key for assets in built for key in assets.keys))]
@@ -157,7 +172,7 @@ def _tables(
             invariant.id,
             asset=_key(*_shown_by(invariant).split(".")),
             description=invariant.description,
-            blocking=True,
+            blocking=invariant.blocks,
         )
         for invariant in invariants
     ]
@@ -315,7 +330,7 @@ def _check_result(finding: Finding) -> dg.AssetCheckResult:
         asset_key=_key(*_shown_by(invariant).split(".")),
         check_name=invariant.id,
         passed=holds,
-        severity=dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.ERROR if invariant.blocks else dg.AssetCheckSeverity.WARN,
         description="holds" if holds else f"{finding.offending_rows} rows break it. {invariant.advice}",
         metadata={"offending_rows": finding.offending_rows, **rows},
     )

@@ -73,8 +73,12 @@ def run(
         with open_published(published_dir(settings)) as con:
             _print_headlines(headlines(con), release.as_of)
         same = f" --config {config}" if config else ""
-        if report.warnings:
-            out.print(f"[yellow]Tables with refused rows: {len(report.warnings)}[/]. See kpis check --quarantine{same}")
+        refused = [warning for warning in report.warnings if warning.place.endswith(": no_rows_refused")]
+        if refused:
+            out.print(f"[yellow]Tables with refused rows: {len(refused)}[/]. See kpis check --quarantine{same}")
+        for warning in report.warnings:
+            if warning not in refused:
+                out.print(f"[yellow]{warning.place}[/]: {warning.message}", soft_wrap=True, highlight=False)
         out.print(f"Published {release.database}", soft_wrap=True)
         out.print(
             f"Next: kpis show mrr --by segment{same}, kpis explain ACCOUNT{same}, make ui (http://127.0.0.1:3000)"

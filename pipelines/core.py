@@ -25,6 +25,7 @@ from pipelines.run import Run, read, staged, write
 from schemas.contract import polars_schema
 from schemas.tables import PUBLISHED
 from transforms.attributes import local_attributes, segments, with_segments
+from transforms.churn_reasons import with_churn_reasons
 from transforms.cohorts import CohortSums, cohort_averages, cohort_sums, cohorts
 from transforms.customer_days import CUSTOMERS
 from transforms.identity import surviving_accounts
@@ -138,7 +139,7 @@ def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
         run.policy,
         run.as_of,
     )
-    months = calendar(_first_day(con, run), run.as_of, "month")
+    months = calendar(first_day(con, run), run.as_of, "month")
     balances = [
         reporting_balances(
             month_balances(ledger, months["period_start"]),
@@ -146,7 +147,7 @@ def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
             "rate_open",
             run.policy,
         ).select("account_id", "period_start", "arr_minor")
-        for _, ledger in _ledger_shards(con)
+        for _, ledger in ledger_shards(con)
     ]
     frame = with_segments(local, segments(pl.concat(balances), local, run.policy, run.as_of))
     return write(con, run, "facts.account_attributes", frame)
@@ -158,12 +159,15 @@ _PLAN_COLUMNS = ("account_id", "plan", "valid_from", "valid_to", "arr_net_minor"
 def build_mrr_marts(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
     """Rebuilds the marts that rest on the ledger, from the sums of all shards of accounts."""
     rates = exchange_rates(con, run)
-    periods = calendars(_first_day(con, run), run.as_of)
+    periods = calendars(first_day(con, run), run.as_of)
     attributes = read(con, "facts.account_attributes")
+    losses = read(con, "facts.churn_event")
     movement, customer, cohort, trailing = [], [], [], []
-    for accounts, ledger in _ledger_shards(con):
+    for accounts, billed in ledger_shards(con):
         progress(f"sums over {accounts.len():,} accounts")
-        days = read(con, "facts.account_day", accounts)
+        reasons = losses.filter(pl.col("account_id").is_in(accounts.implode()))
+        ledger = with_churn_reasons(billed, reasons)
+        days = with_churn_reasons(read(con, "facts.account_day", accounts), reasons)
         members = attributes.filter(pl.col("account_id").is_in(accounts.implode()))
         movement.append(movement_sums(ledger, days, members, rates, periods, run.policy, run.as_of))
         customer.append(customer_sums(days, members, periods, run.policy))
@@ -204,14 +208,21 @@ def customer_counts(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     return rows
 
 
-def _first_day(con: duckdb.DuckDBPyConnection, run: Run) -> date:
+def first_day(con: duckdb.DuckDBPyConnection, run: Run) -> date:
+    """The first day on which an account changes; `as_of` where none does."""
     first = con.sql("SELECT min(day) FROM facts.account_day").fetchall()[0][0]
     return first if isinstance(first, date) else run.as_of
 
 
-def _ledger_shards(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[pl.Series, pl.DataFrame]]:
-    """The ledger in shards of whole accounts, sorted; one empty shard where there are no accounts."""
-    accounts = con.sql("SELECT DISTINCT account_id FROM facts.account_day ORDER BY account_id").pl()["account_id"]
+def ledger_shards(
+    con: duckdb.DuckDBPyConnection, accounts: pl.Series | None = None
+) -> Iterator[tuple[pl.Series, pl.DataFrame]]:
+    """The ledger of all accounts, or these, in shards of whole accounts, sorted; an empty shard where there are none.
+
+    `accounts`: sorted ids.
+    """
+    if accounts is None:
+        accounts = con.sql("SELECT DISTINCT account_id FROM facts.account_day ORDER BY account_id").pl()["account_id"]
     for shard, _ in _shards(accounts, row_count(con, "facts.mrr_ledger")):
         yield shard, read(con, "facts.mrr_ledger", shard)
 

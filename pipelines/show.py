@@ -70,8 +70,17 @@ def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: st
     if grain not in kpi.grains:
         raise UnknownName(f"{kpi.id} has no grain {grain!r}; its grains are {', '.join(kpi.grains)}")
     columns = polars_schema(PUBLISHED[kpi.table])
-    fixed = {"basis": "reporting", "series": "net", "survey_id": "all", "instrument": _instrument(kpi) or ""}
-    fixed |= {"resource_id": "all"}
+    fixed = {
+        "basis": "reporting",
+        "series": "net",
+        "survey_id": "all",
+        "instrument": _instrument(kpi) or "",
+        "resource_id": "all",
+        "churn_type": "all",
+        "churn_reason": "all",
+        "breakdown": "all",
+        "bucket": "all",
+    }
     wanted = {"grain": grain, "dimension": dimension} | {c: v for c, v in fixed.items() if c in columns and v}
     rows: pl.DataFrame = con.sql(
         f"SELECT * FROM {kpi.table} WHERE {' AND '.join(f'{column} = ?' for column in wanted)}",  # names of our own

@@ -44,6 +44,8 @@ INVOICED_REVENUE = "marts.invoiced_revenue"
 CLV = "marts.clv"
 SURVIVAL = "marts.survival"
 SURVIVAL_CURVE = "marts.survival_curve"
+CHURN_REASONS = "marts.churn_reasons"
+DUNNING = "marts.dunning"
 
 EVERY_GRAIN = ("day", "week", "month", "quarter", "year")
 SPARSE_GRAINS = ("week", "month", "quarter", "year")
@@ -60,6 +62,8 @@ SEATS = ("seats", "daily_use")
 MILESTONES = ("milestones", "contracts")
 COSTS = ("costs", "fx_rates")
 INVOICES = ("invoices", "invoice_lines", "credit_notes", "usage_charges", "fx_rates")
+LOSSES = (*BILLING, "loss_reasons")
+PAYMENTS = ("payment_attempts", "fx_rates")
 
 NO_EVENTS = "Never NULL: a period without events is a row of zeros."
 NO_OPENING_CUSTOMERS = "NULL where nobody was a customer at the start, and on rows of native currencies."
@@ -73,11 +77,14 @@ NO_STARTS = "NULL where no contract started, or too few have ended for the estim
 NO_COST_BOOKED = "NULL for a member that no cost was booked to"
 NO_CHURN = "NULL with the reason: nobody was lost, too little history, or nothing to multiply."
 NO_MODEL = "NULL with the reason: under 3 renewals or 100 customers, nobody lost, or not among the newest 6 months."
+NO_LOSSES = "NULL where nobody left."
+NO_FAILURES = "NULL where no payment failed."
 NO_ANSWERS = "NULL where nobody answered, and on rows of other instruments."
 
 _ARR = "annualised minor units of `currency`, at the period's closing rate"
 _COHORT_ARR = "annualised minor units of `currency`, at the exchange rate of age 0"
 _AMOUNT = "minor units of `currency`"
+_PAYMENT_MONEY = "minor units of `currency`, at the rate of the month of the first failure"
 _RENEWAL_ARR = "annualised minor units of `currency`, at the rate of the month in which the term is due"
 
 
@@ -531,6 +538,88 @@ def _survival(
         section="6",
         null_rule=null_rule,
         grains=("month",),
+    )
+
+
+def _churn_share(
+    column: str, name: Text, meaning: Text, numerator: str, denominator: str, *, null_rule: str, unit: str | None = None
+) -> Kpi:
+    ratio = Ratio(numerator, denominator, unit, unit)
+    return Kpi(
+        id=column,
+        table=CHURN_REASONS,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=str(ratio),
+        unit="rate",
+        direction="neutral",
+        section="15",
+        null_rule=null_rule,
+        grains=SPARSE_GRAINS,
+        sources=LOSSES,
+        ratio=ratio,
+    )
+
+
+def _churn_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: str) -> Kpi:
+    is_money = column == "arr"
+    return Kpi(
+        id=kpi_id,
+        table=CHURN_REASONS,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=formula,
+        unit="money_per_year" if is_money else "count",
+        direction="lower_is_better",
+        section="15",
+        null_rule=NO_EVENTS,
+        grains=SPARSE_GRAINS,
+        sources=LOSSES,
+        is_additive=True,
+        exact="arr_minor" if is_money else column,
+    )
+
+
+def _recovery_rate(
+    column: str, name: Text, meaning: Text, numerator: str, denominator: str, *, null_rule: str, unit: str | None = None
+) -> Kpi:
+    ratio = Ratio(numerator, denominator, unit, unit)
+    return Kpi(
+        id=column,
+        table=DUNNING,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=str(ratio),
+        unit="rate",
+        direction="higher_is_better",
+        section="15",
+        null_rule=null_rule,
+        grains=SPARSE_GRAINS,
+        sources=PAYMENTS,
+        ratio=ratio,
+    )
+
+
+def _dunning_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: str, *, unit: Unit = "count") -> Kpi:
+    exact = {"failed_amount": "failed_amount_minor", "revenue_at_risk": "revenue_at_risk_arr_minor"}.get(column, column)
+    return Kpi(
+        id=kpi_id,
+        table=DUNNING,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=formula,
+        unit=unit,
+        direction="lower_is_better",
+        section="15",
+        null_rule=NO_EVENTS,
+        grains=SPARSE_GRAINS,
+        sources=PAYMENTS if column != "revenue_at_risk" else (*PAYMENTS, *BILLING[:-1]),
+        is_additive=True,
+        exact=exact,
     )
 
 
@@ -2125,6 +2214,194 @@ _SURVIVAL = [
     ),
 ]
 
+_CHURN_REASONS = [
+    _churn_sum(
+        "lost_customers_by_reason",
+        "customers",
+        Text("Customers lost, by reason", "Clientes perdidos por motivo", "Clientes perdidos por motivo"),
+        Text(
+            "Customers at the start of the period that are none at its end, by churn type and reason.",
+            "Clientes al inicio del período que ya no lo son al cierre, por tipo y motivo de baja.",
+            "Clientes no início do período que deixaram de ser no fim, por tipo e motivo de saída.",
+        ),
+        "C, of the churn type and reason",
+    ),
+    _churn_sum(
+        "lost_arr_by_reason",
+        "arr",
+        Text("ARR lost, by reason", "ARR perdido por motivo", "ARR perdido por motivo"),
+        Text(
+            "ARR at the start of the period of the customers lost in it, by churn type and reason.",
+            "ARR al inicio del período de los clientes perdidos en él, por tipo y motivo de baja.",
+            "ARR no início do período dos clientes perdidos nele, por tipo e motivo de saída.",
+        ),
+        "arr_minor / 10^(decimals of the currency)",
+    ),
+    _churn_sum(
+        "lost_customers_unmapped",
+        "unmapped_customers",
+        Text(
+            "Customers lost for an unmapped reason",
+            "Clientes perdidos por un motivo sin clasificar",
+            "Clientes perdidos por um motivo sem classificação",
+        ),
+        Text(
+            "Customers lost whose stated reason the policy maps to no churn type.",
+            "Clientes perdidos cuyo motivo declarado no está clasificado en la política.",
+            "Clientes perdidos cujo motivo declarado não está classificado na política.",
+        ),
+        "C, with a stated reason that is in neither list of the policy",
+    ),
+    _churn_share(
+        "churn_reason_share",
+        Text("Share of a churn reason", "Peso de un motivo de baja", "Peso de um motivo de saída"),
+        Text(
+            "Customers lost for the reason as a share of all customers lost.",
+            "Clientes perdidos por el motivo sobre el total de clientes perdidos.",
+            "Clientes perdidos pelo motivo sobre o total de clientes perdidos.",
+        ),
+        "customers lost for the reason",
+        "customers lost",
+        null_rule=NO_LOSSES,
+    ),
+    _churn_share(
+        "churn_reason_arr_share",
+        Text(
+            "Share of a churn reason in ARR lost",
+            "Peso de un motivo de baja en el ARR perdido",
+            "Peso de um motivo de saída no ARR perdido",
+        ),
+        Text(
+            "ARR lost for the reason as a share of the ARR of all customers lost.",
+            "ARR perdido por el motivo sobre el ARR de todos los clientes perdidos.",
+            "ARR perdido pelo motivo sobre o ARR de todos os clientes perdidos.",
+        ),
+        "ARR lost for the reason",
+        "ARR of customers lost",
+        null_rule="NULL where no ARR left with a customer.",
+        unit=_ARR,
+    ),
+    _churn_share(
+        "involuntary_churn_share",
+        Text("Involuntary churn share", "Peso de la baja involuntaria", "Peso da saída involuntária"),
+        Text(
+            "Share of the customers lost that left because a payment failed, not because they chose to.",
+            "Porcentaje de los clientes perdidos que se fueron por un pago fallido y no por decisión propia.",
+            "Percentual dos clientes perdidos que saíram por falha de pagamento e não por decisão própria.",
+        ),
+        "customers lost involuntarily",
+        "customers lost",
+        null_rule="NULL where nobody left, and on rows of a churn type or reason.",
+    ),
+    _churn_share(
+        "involuntary_arr_churn_share",
+        Text(
+            "Involuntary share of ARR lost",
+            "Peso de la baja involuntaria en el ARR perdido",
+            "Peso da saída involuntária no ARR perdido",
+        ),
+        Text(
+            "Share of the ARR of customers lost that left because a payment failed.",
+            "Porcentaje del ARR de los clientes perdidos que se fue por un pago fallido.",
+            "Percentual do ARR dos clientes perdidos que saiu por falha de pagamento.",
+        ),
+        "ARR of customers lost involuntarily",
+        "ARR of customers lost",
+        null_rule="NULL where no ARR left with a customer, and on rows of a churn type or reason.",
+        unit=_ARR,
+    ),
+]
+
+_DUNNING = [
+    _recovery_rate(
+        "recovery_rate",
+        Text("Payment recovery rate", "Tasa de recuperación de pagos", "Taxa de recuperação de pagamentos"),
+        Text(
+            "Share of the payments that failed in the period that a retry collected.",
+            "Porcentaje de los pagos fallidos en el período que se cobraron en un reintento.",
+            "Percentual dos pagamentos que falharam no período e foram cobrados em nova tentativa.",
+        ),
+        "payments recovered",
+        "payments failed",
+        null_rule=NO_FAILURES,
+    ),
+    _recovery_rate(
+        "recovery_rate_amount",
+        Text(
+            "Payment recovery rate by amount",
+            "Tasa de recuperación de pagos por importe",
+            "Taxa de recuperação de pagamentos por valor",
+        ),
+        Text(
+            "Share of the amount that failed in the period that a retry collected.",
+            "Porcentaje del importe fallido en el período que se cobró en un reintento.",
+            "Percentual do valor que falhou no período e foi cobrado em nova tentativa.",
+        ),
+        "amount recovered",
+        "amount failed",
+        null_rule=NO_FAILURES,
+        unit=_PAYMENT_MONEY,
+    ),
+    _recovery_rate(
+        "retry_success_rate",
+        Text("Retry success rate", "Tasa de éxito de los reintentos", "Taxa de sucesso das novas tentativas"),
+        Text(
+            "Share of the retries of failed payments that succeeded.",
+            "Porcentaje de los reintentos de pagos fallidos que tuvieron éxito.",
+            "Percentual das novas tentativas de pagamentos que falharam e tiveram sucesso.",
+        ),
+        "payments recovered",
+        "retries",
+        null_rule="NULL where nothing was tried again.",
+    ),
+    _dunning_sum(
+        "failed_payments",
+        "failed_payments",
+        Text("Failed payments", "Pagos fallidos", "Pagamentos com falha"),
+        Text(
+            "Payments that failed for the first time in the period.",
+            "Pagos que fallaron por primera vez en el período.",
+            "Pagamentos que falharam pela primeira vez no período.",
+        ),
+        "payments by the period of their first failed attempt",
+    ),
+    _dunning_sum(
+        "failed_payment_amount",
+        "failed_amount",
+        Text("Amount of failed payments", "Importe de los pagos fallidos", "Valor dos pagamentos com falha"),
+        Text(
+            "Amount of the payments that failed for the first time in the period.",
+            "Importe de los pagos que fallaron por primera vez en el período.",
+            "Valor dos pagamentos que falharam pela primeira vez no período.",
+        ),
+        "failed_amount_minor / 10^(decimals of the currency)",
+        unit="money",
+    ),
+    _dunning_sum(
+        "payment_retries",
+        "retries",
+        Text("Payment retries", "Reintentos de cobro", "Novas tentativas de cobrança"),
+        Text(
+            "Attempts to collect the failed payments of the period after their first failure.",
+            "Intentos de cobrar los pagos fallidos del período después del primer fallo.",
+            "Tentativas de cobrar os pagamentos que falharam no período depois da primeira falha.",
+        ),
+        "attempts after the first failure, up to the one that succeeds",
+    ),
+    _dunning_sum(
+        "revenue_at_risk",
+        "revenue_at_risk",
+        Text("Revenue at risk", "Ingresos en riesgo", "Receita em risco"),
+        Text(
+            "ARR of subscriptions that are past due within grace at the end of the period.",
+            "ARR de las suscripciones con pagos vencidos dentro del plazo de gracia al cierre del período.",
+            "ARR das assinaturas em atraso dentro da carência no fim do período.",
+        ),
+        "revenue_at_risk_arr_minor / 10^(decimals of the currency)",
+        unit="money_per_year",
+    ),
+]
+
 CATALOGUE: tuple[Kpi, ...] = (
     *_RECURRING_REVENUE,
     *_MOVEMENTS,
@@ -2140,4 +2417,6 @@ CATALOGUE: tuple[Kpi, ...] = (
     *_INVOICED_REVENUE,
     *_LIFETIME_VALUES,
     *_SURVIVAL,
+    *_CHURN_REASONS,
+    *_DUNNING,
 )

@@ -89,12 +89,13 @@ class Outcomes(Contract, table="outcomes", key=("outcome_id",)):
 
 
 class LossReasons(Contract, table="loss_reasons", key=("loss_id",)):
-    """One row per reason that the CRM records for a lost account."""
+    """One row per reason that the CRM records for a lost account, or that the account gives in an exit survey."""
 
     loss_id: pl.String = required("Identifier of the record.")
     account_id: pl.String = required("Account.")
     lost_on: pl.Date = required("Day on which the account was lost.")
-    reason: pl.String = required("Reason as the CRM states it; the policy maps it to a churn type.")
+    reason: pl.String = required("Reason as it is coded there; the policy maps it to a churn type.")
+    origin: pl.String = optional("crm (the default) or exit_survey.", isin=("crm", "exit_survey"))
 
 
 CONTRACTS: tuple[type[Contract], ...] = (

@@ -75,6 +75,21 @@ class Policy(BaseModel):
     cac_lag_months: int = Field(0, ge=0, description="Months by which acquisition cost precedes its new customers.")
     gross_margin_percent: int = Field(80, ge=0, le=100, description="Share of revenue that is left after its cost.")
     clv_discount_percent: int = Field(10, ge=1, description="Discount of a year in predicted values, in percent.")
+    loss_reason_window_days: int = Field(
+        30, ge=0, description="Days before and after a loss in which a loss reason of the CRM or an exit survey is its."
+    )
+    renewal_notice_days: int = Field(90, ge=1, description="Days before a term's end from which to act on its renewal.")
+    win_back_days: int = Field(180, ge=1, description="Days after which a lost or paused account is no candidate.")
+    survey_follow_up_days: int = Field(90, ge=1, description="Days after which a low answer is no longer to follow up.")
+    detractor_days: int = Field(180, ge=1, description="Days in which a detractor's answer puts an account at risk.")
+    usage_window_days: int = Field(30, ge=1, description="Days of use that make a seat active.")
+    usage_drop_percent: int = Field(
+        50, ge=1, le=100, description="Fall of active users from one usage window to the next that is a risk."
+    )
+    usage_drop_from_users: int = Field(3, ge=1, description="Active users below which a fall is no risk.")
+    expansion_utilisation_percent: int = Field(
+        90, ge=0, description="Active seats per 100 purchased seats that make an expansion candidate."
+    )
 
     @field_validator("reporting_timezone")
     @classmethod

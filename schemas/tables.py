@@ -3,7 +3,9 @@
 from schemas import (
     facts,
     marts,
+    marts_actions,
     marts_adoption,
+    marts_churn,
     marts_onboarding,
     marts_renewals,
     marts_support,
@@ -23,6 +25,8 @@ _CONTRACTS: tuple[type[Contract], ...] = (
     marts_onboarding.Outcome,
     marts_value.Cost,
     marts_value.RevenueLine,
+    marts_churn.ChurnEvent,
+    marts_churn.PaymentAttempt,
     *marts.CONTRACTS,
     marts_renewals.Renewals,
     marts_renewals.UpcomingRenewals,
@@ -42,6 +46,11 @@ _CONTRACTS: tuple[type[Contract], ...] = (
     marts_value.Survival,
     marts_value.SurvivalCurve,
     marts_value.AccountValue,
+    marts_churn.ChurnReasons,
+    marts_churn.Dunning,
+    marts_actions.Segments,
+    marts_actions.ActionList,
+    marts_actions.Account360,
 )
 
 PUBLISHED: dict[str, type[Contract]] = {table_name(contract): contract for contract in _CONTRACTS}

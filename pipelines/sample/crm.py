@@ -32,6 +32,9 @@ _LOSS_WORDS = {
 }
 
 
+_EXIT_WORDS = ("price", "low_usage", "missing_feature", "competitor", "closed_business")
+
+
 def accounts(company: Company) -> pl.DataFrame:
     """One row per account and day on which an attribute changed: stage, owner, risk, a corrected industry."""
     people, dice, as_of = company.people, company.dice, company.as_of
@@ -315,20 +318,31 @@ def outcomes(company: Company) -> pl.DataFrame:
 
 
 def loss_reasons(company: Company) -> pl.DataFrame:
-    """What the CRM notes of lost customers, some days later, for three in five of them."""
-    ends = company.history.ends
+    """What the CRM notes of lost customers, some days later, for three in five of them; and what one in five of those
+    who leave by choice answer to the exit survey.
+    """
+    ends, dice = company.history.ends, company.dice
     who, day = ends["account"].to_numpy(), ends["day"].to_numpy()
-    chosen = company.dice.uniform("loss is noted", who, day) < np.where(
-        ends["kind"].to_numpy() == INVOLUNTARY, 0.3, 0.6
-    )
+    is_involuntary = ends["kind"].to_numpy() == INVOLUNTARY
+    chosen = dice.uniform("loss is noted", who, day) < np.where(is_involuntary, 0.3, 0.6)
     words = ends["reason"].replace_strict(
         {number: _LOSS_WORDS.get(reason or "requested", "No reason given") for number, reason in enumerate(REASONS)},
         return_dtype=pl.String,
     )
-    return ends.with_columns(
+    known = pl.max_horizontal("day", "known")
+    noted = ends.with_columns(
         loss_id=code("l") + "-" + pl.col("day").cast(pl.String),
-        account_id=code("A"),
-        lost_on=as_date("day"),
         reason=words,
-        known=pl.max_horizontal("day", "known") + pl.Series(company.dice.whole("noted after", 0, 20, who, day)),
+        origin=pl.lit("crm"),
+        known=known + pl.Series(dice.whole("noted after", 0, 20, who, day)),
     ).filter(pl.Series(chosen))
+    survey_words = word(_EXIT_WORDS, dice.pick("says on leaving", (5, 4, 4, 3, 2), who, day))
+    answered = ends.with_columns(
+        loss_id=code("x") + "-" + pl.col("day").cast(pl.String),
+        reason=pl.when(words.is_in(_EXIT_WORDS)).then(words).otherwise(survey_words),
+        origin=pl.lit("exit_survey"),
+        known=known + 1,
+    ).filter(pl.Series((dice.uniform("answers on leaving", who, day) < 0.2) & ~is_involuntary))
+    return pl.concat([noted, answered.with_columns(pl.col("known").cast(noted.schema["known"]))]).with_columns(
+        account_id=code("A"), lost_on=as_date("day")
+    )

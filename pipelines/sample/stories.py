@@ -344,7 +344,9 @@ def _money_and_identity() -> list[Story]:
         Story("ST-47", "merged into ST-46 in November 2025", "2024-08-05").state("2024-08-05", seats=6),
         Story("ST-48", "deleted in the billing system while active", "2024-03-03")
         .state("2024-03-03", seats=2)
-        .deleted("2025-06-12"),
+        .deleted("2025-06-12")
+        .add("loss_reasons", "2025-06-13", loss_id="exit-ST-48", account_id="ST-48", lost_on=_day("2025-06-12"),
+             reason="closed_business", origin="exit_survey"),
         Story("ST-49", "customer whom nobody maps to an account", "2024-09-09", reference=None)
         .state("2024-09-09", seats=3),
         Story("ST-50", "group of two accounts: the parent", "2023-08-21").state("2023-08-21", seats=12),

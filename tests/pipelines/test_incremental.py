@@ -11,7 +11,18 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipelines import core, crm_marts, loading, survey_marts
+from pipelines import (
+    action_marts,
+    churn_marts,
+    core,
+    crm_marts,
+    loading,
+    onboarding_marts,
+    support_marts,
+    survey_marts,
+    usage_marts,
+    value_marts,
+)
 from pipelines.accounts import Billing, billing
 from pipelines.config import SampleSource, Source, load_settings
 from pipelines.run import Run, read
@@ -30,7 +41,20 @@ DAYS = [
     date(2026, 1, 22),  # ST-43: an end of 15 December comes to be known
 ]
 
-MARTS = (*core.MRR_MARTS, *crm_marts.RENEWAL_TABLES, *survey_marts.SURVEY_TABLES)
+MARTS = (
+    *churn_marts.CHURN_EVENT_TABLES,
+    *core.MRR_MARTS,
+    *churn_marts.CHURN_REASON_TABLES,
+    *churn_marts.DUNNING_TABLES,
+    *crm_marts.RENEWAL_TABLES,
+    *survey_marts.SURVEY_TABLES,
+    *support_marts.SUPPORT_TABLES,
+    *usage_marts.ADOPTION_TABLES,
+    *onboarding_marts.ONBOARDING_TABLES,
+    *value_marts.VALUE_TABLES,
+    *action_marts.SEGMENT_TABLES,
+    *action_marts.ACTION_TABLES,
+)
 
 Frames = dict[str, pl.DataFrame]
 
@@ -68,9 +92,18 @@ class House:
         run = Run(as_of, self.policy)
         for build in (
             core.build_attributes,
+            churn_marts.build_churn_events,
             core.build_mrr_marts,
+            churn_marts.build_churn_reasons,
+            churn_marts.build_dunning,
             crm_marts.build_renewals,
             survey_marts.build_surveys,
+            support_marts.build_support,
+            usage_marts.build_adoption,
+            onboarding_marts.build_onboarding,
+            value_marts.build_value,
+            action_marts.build_segments,
+            action_marts.build_actions,
         ):
             build(self.con, run, lambda _: None)
         return {name: read(self.con, name) for name in ("facts.account_attributes", *MARTS)}

@@ -244,6 +244,9 @@ def test_with_subscriptions_alone_what_rests_on_other_sources_is_empty(six_custo
         "marts.acquisition_cost",
         "marts.retention_cost",
         "marts.invoiced_revenue",
+        "facts.payment_attempt",
+        "marts.dunning",
+        "marts.action_list",
     }
 
 

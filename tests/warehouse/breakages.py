@@ -270,5 +270,33 @@ BREAKAGES = {
     "11_survival_from_lives": one("marts.survival", "survival_12m = survival_12m * 0.999", "dimension = 'all'"),
     "11_survival_curve_falls": one("marts.survival_curve", "survival = survival + 0.1", "age > 0 AND survival < 0.9"),
     "5_account_values_from_lines": lost("facts.revenue_line", "kind = 'refund' AND amount_minor < 0"),
+    # Churn and dunning
+    "8_events_are_losses": lost("facts.churn_event", "true"),
+    "8_event_has_one_reason": one("facts.churn_event", "churn_reason = 'other'", "reason_source = 'billing'"),
+    "8_event_arr_from_ledger": one("facts.churn_event", "arr_minor = arr_minor + 1", "opening_state = 'paused'"),
+    "19_events_known_by_as_of": one("facts.churn_event", "day = DATE '2999-01-01'", "true"),
+    "8_reasons_are_mapped": one("facts.churn_event", "is_unmapped = true", "NOT is_unmapped"),
+    "8_reasons_are_lost_customers": one(
+        "marts.churn_reasons", "customers = customers + 1", "churn_reason = 'all' AND churn_type = 'voluntary'"
+    ),
+    "8_reasons_add_up": one("marts.churn_reasons", "from_billing = from_billing + 1", "churn_reason <> 'all'"),
+    "8_reasons_from_events": lost("marts.churn_reasons", "churn_reason <> 'all' AND dimension = 'all'"),
+    "8_reason_shares_are_fractions": one("marts.churn_reasons", "involuntary_churn_share = 0.0", "customers = 0"),
+    "5_reason_members_add_up": one("marts.churn_reasons", "arr_minor = arr_minor + 1", "dimension = 'owner'"),
+    "6_a_payment_fails_once": one("facts.payment_attempt", "is_first_failure = true", "is_retry"),
+    "19_attempts_known_by_as_of": one("facts.payment_attempt", "attempted_on = DATE '2999-01-01'", "true"),
+    "5_dunning_from_attempts": lost("facts.payment_attempt", "is_retry"),
+    "5_dunning_buckets_add_up": lost("marts.dunning", "breakdown = 'weekday' AND recovered_payments > 0"),
+    "9_recovery_rates_are_fractions": one("marts.dunning", "recovery_rate = 1.0", "failed_payments = 0"),
+    "5_dunning_members_add_up": one("marts.dunning", "retries = retries + 1", "dimension = 'country'"),
+    "10_revenue_at_risk_is_past_due": one(
+        "marts.dunning", "revenue_at_risk_arr_minor = revenue_at_risk_arr_minor + 1", "breakdown = 'all'"
+    ),
+    # Segments, actions, accounts
+    "7_segments_hold_customers": lost("marts.segments", "is_opening_customer"),
+    "6_one_segment_a_month": "INSERT INTO marts.segments SELECT * FROM marts.segments LIMIT 1",
+    "7_accounts_now_are_closing": one("marts.account_360", "arr_minor = arr_minor + 1", "state = 'paying'"),
+    "10_accounts_in_order": one("marts.account_360", "arr_committed_minor = arr_list_minor + 1", "true"),
+    "5_actions_are_of_accounts": lost("marts.action_list", "true"),
 }
 """SQL by id of the invariant that it breaks."""

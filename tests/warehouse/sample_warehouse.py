@@ -6,6 +6,8 @@ from pathlib import Path
 import duckdb
 
 from pipelines import (
+    action_marts,
+    churn_marts,
     core,
     crm_marts,
     loading,
@@ -37,13 +39,18 @@ def build(folder: Path, accounts: int = 120) -> Path:
         for step in (
             core.build_account_facts,
             core.build_attributes,
+            churn_marts.build_churn_events,
             core.build_mrr_marts,
+            churn_marts.build_churn_reasons,
+            churn_marts.build_dunning,
             crm_marts.build_renewals,
             survey_marts.build_surveys,
             support_marts.build_support,
             usage_marts.build_adoption,
             onboarding_marts.build_onboarding,
             value_marts.build_value,
+            action_marts.build_segments,
+            action_marts.build_actions,
             records.build_records,
         ):
             step(con, run, _ignore)

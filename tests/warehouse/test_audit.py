@@ -39,7 +39,9 @@ def sample(copy: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnectio
 
 
 def offending(con: duckdb.DuckDBPyConnection, tables: list[str] | None = None) -> dict[str, int]:
-    return {one.invariant.id: one.offending_rows for one in audit(con, tables) if one.offending_rows}
+    """What stops the release. What only warns may occur in the sample company."""
+    found = [one for one in audit(con, tables) if one.invariant.blocks]
+    return {one.invariant.id: one.offending_rows for one in found if one.offending_rows}
 
 
 def by_id(invariant: Invariant) -> str:

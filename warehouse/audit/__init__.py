@@ -12,8 +12,10 @@ import polars as pl
 
 from warehouse import names, store
 from warehouse.audit import (
+    actions,
     adoption,
     batches,
+    churn,
     cohorts,
     facts,
     movements,
@@ -40,6 +42,8 @@ INVARIANTS: tuple[Invariant, ...] = (
     *adoption.INVARIANTS,
     *onboarding.INVARIANTS,
     *value.INVARIANTS,
+    *churn.INVARIANTS,
+    *actions.INVARIANTS,
 )
 
 SAMPLE_ROWS = 10

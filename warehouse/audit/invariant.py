@@ -53,6 +53,8 @@ class Invariant:
     description: str
     advice: str
     sql: str
+    blocks: bool = True
+    """False for what only warns: the release is published all the same."""
 
 
 def state_days() -> str:

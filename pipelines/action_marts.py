@@ -1,0 +1,106 @@
+"""Segments, action lists and the view of each account now: the last step, from the facts and marts of all others."""
+
+import duckdb
+import polars as pl
+
+from pipelines.accounts import Identities, identities
+from pipelines.core import Progress, exchange_rates, ledger_shards
+from pipelines.run import Run, read, staged, write
+from schemas.contract import polars_schema
+from schemas.tables import PUBLISHED
+from transforms import action_lists, identity
+from transforms.account_360 import (
+    account_360,
+    accounts_now,
+    balances_now,
+    last_nps,
+    next_renewals,
+    open_tickets,
+    seats_now,
+    segment_months,
+)
+from transforms.identity import surviving_accounts
+from warehouse.store import replace_accounts, replace_table, row_count, transaction
+
+SEGMENT_TABLES = ("marts.segments",)
+ACTION_TABLES = ("marts.action_list", "marts.account_360")
+
+_NPS_ANSWERS = """
+    SELECT response_id, account_id, instrument, status, score, is_detractor, responded_at, responded_on
+    FROM facts.survey_answer WHERE instrument = 'nps' AND status = 'used'"""
+_NEWEST_DAY = "SELECT * FROM facts.account_day QUALIFY day = max(day) OVER (PARTITION BY account_id)"
+_FAILED_ATTEMPTS = "SELECT * FROM facts.payment_attempt WHERE is_first_failure OR is_retry"
+_NEWEST_BALANCE = "SELECT * FROM facts.mrr_ledger QUALIFY day = max(day) OVER (PARTITION BY account_id, currency)"
+
+
+def build_segments(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> None:
+    """Rebuilds `marts.segments`, in shards of accounts: it holds every account in every month."""
+    contract = PUBLISHED["marts.segments"]
+    crm = surviving_accounts(staged(con, run, "accounts"), identities(con, run).known)
+    attributes = read(con, "facts.account_attributes")
+    with transaction(con):
+        replace_table(con, "marts.segments", pl.DataFrame(schema=polars_schema(contract)), contract)
+        for accounts, _ in ledger_shards(con):
+            progress(f"segments of {accounts.len():,} accounts")
+            those = pl.col("account_id").is_in(accounts.implode())
+            rows = segment_months(
+                read(con, "facts.account_day", accounts), attributes.filter(those), crm.filter(those), run.as_of
+            ).with_columns(policy_version=pl.lit(run.policy.version))
+            replace_accounts(con, "marts.segments", rows, accounts, contract)
+
+
+def build_actions(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
+    """Rebuilds the action list and `marts.account_360`."""
+    progress("what is known of each account now")
+    policy, as_of = run.policy, run.as_of
+    who = identities(con, run)
+    attributes, events = read(con, "facts.account_attributes"), read(con, "facts.churn_event")
+    terms, waiting = read(con, "marts.upcoming_renewals"), read(con, "marts.survey_follow_ups")
+    rates = exchange_rates(con, run, terms.select("currency", month=pl.lit(as_of.replace(day=1))))
+    tickets, seats, use = (_resolved(con, run, who, table) for table in ("tickets", "seats", "daily_use"))
+    unpaid = action_lists.unpaid_payments(con.sql(_FAILED_ATTEMPTS).pl())
+    counts = [
+        (tickets.height, open_tickets(tickets, policy, as_of)),
+        (row_count(con, "facts.payment_attempt"), _count(unpaid, "open_failed_payments")),
+        (row_count(con, "facts.survey_answer"), _count(waiting, "waiting_follow_ups")),
+    ]
+    accounts = accounts_now(
+        con.sql(_NEWEST_DAY).pl(),
+        attributes,
+        surviving_accounts(staged(con, run, "accounts"), who.known),
+        balances_now(con.sql(_NEWEST_BALANCE).pl(), rates, as_of),
+        events,
+        [
+            next_renewals(terms, rates, as_of),
+            last_nps(con.sql(_NPS_ANSWERS).pl()),
+            seats_now(seats, use, policy, as_of),
+        ],
+        [frame for rows, frame in counts if rows],
+        as_of,
+    )
+    stops = con.sql("SELECT * FROM facts.mrr_ledger WHERE category = 'churn'").pl()
+    lists = [
+        ("at_risk", action_lists.at_risk(accounts, policy, as_of)),
+        ("failed_payment", action_lists.failed_payments(accounts, unpaid, policy, as_of)),
+        ("upcoming_renewal", action_lists.upcoming_renewals(terms, rates, policy, as_of)),
+        ("expansion_candidate", action_lists.expansion_candidates(accounts, policy)),
+        ("survey_follow_up", action_lists.survey_follow_ups(waiting, accounts, policy)),
+        (
+            "win_back_candidate",
+            action_lists.win_back_candidates(accounts, events, stops, rates, policy, as_of),
+        ),
+    ]
+    actions = action_lists.action_list(lists, attributes, policy, as_of)
+    frames = (actions, account_360(accounts, actions, policy))
+    return {name: write(con, run, name, frame) for name, frame in zip(ACTION_TABLES, frames, strict=True)}
+
+
+def _resolved(con: duckdb.DuckDBPyConnection, run: Run, who: Identities, table: str) -> pl.DataFrame:
+    """Rows of a source table under their account, without those that do not count."""
+    rows = staged(con, run, table)
+    mapping = identity.account_of_refs(rows.select("source", ref="account_ref"), who.mapping, who.known)
+    return identity.without_excluded(identity.resolve(rows, mapping, "account_ref"))[0]
+
+
+def _count(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    return rows.group_by("account_id").agg(pl.len().cast(pl.Int64).alias(name))
