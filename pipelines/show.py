@@ -33,6 +33,11 @@ HEADLINES = (
     "nps",
 )
 
+_KEYS = ("age", "ticket_type", "feature", "churn_type", "churn_reason")
+"""What tells the rows of a KPI apart within a period and member."""
+_BY_REASON = ("lost_customers_by_reason", "lost_arr_by_reason", "churn_reason_share", "churn_reason_arr_share")
+"""Shown for every churn type and reason; the other KPIs of their table for the total."""
+
 BEHIND_AN_ACCOUNT = ("facts.subscription_state", "facts.mrr_ledger", "facts.account_period")
 
 
@@ -64,8 +69,8 @@ def find_kpi(name: str) -> Kpi:
 def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: str, last: int) -> pl.DataFrame:
     """A KPI by period and member in the reporting currency: the last periods, oldest first.
 
-    Columns: period_start, period_end, is_complete, [age, ticket_type, feature,] member, value, numerator, denominator,
-    n, small_n, currency, policy_version; those that the KPI does not have are absent.
+    Columns: period_start, period_end, is_complete, those of `_KEYS`, member, value, numerator, denominator, n, small_n,
+    currency, policy_version; those that the KPI does not have are absent.
     """
     if grain not in kpi.grains:
         raise UnknownName(f"{kpi.id} has no grain {grain!r}; its grains are {', '.join(kpi.grains)}")
@@ -76,8 +81,8 @@ def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: st
         "survey_id": "all",
         "instrument": _instrument(kpi) or "",
         "resource_id": "all",
-        "churn_type": "all",
-        "churn_reason": "all",
+        "churn_type": "" if kpi.id in _BY_REASON else "all",
+        "churn_reason": "" if kpi.id in _BY_REASON else "all",
         "breakdown": "all",
         "bucket": "all",
     }
@@ -96,9 +101,7 @@ def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: st
         time: time,
         "period_end": "period_end",
         "is_complete": "is_complete",
-        "age": "age",
-        "ticket_type": "ticket_type",
-        "feature": "feature",
+        **{key: key for key in _KEYS if key not in wanted},
         "member": "member",
         "value": kpi.column,
         "numerator": kpi.numerator,
@@ -112,7 +115,7 @@ def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: st
     return (
         rows.filter(pl.col(time).is_in(newest.implode()))
         .select(pl.col(column).alias(name) for name, column in picked.items())
-        .sort([name for name in (time, "age", "ticket_type", "feature", "member") if name in picked])
+        .sort([name for name in (time, *_KEYS, "member") if name in picked])
     )
 
 
@@ -217,7 +220,7 @@ def for_reading(rows: pl.DataFrame, grain: str) -> pl.DataFrame:
     label = quarter if grain == "quarter" else pl.col(time).dt.strftime(_PERIOD_LABELS[grain])
     open_mark = pl.when("is_complete").then(pl.lit("")).otherwise(pl.lit(" (open)"))
     small = pl.when("small_n").then(pl.lit("few cases")).otherwise(pl.lit("")) if "small_n" in rows.columns else None
-    shown = [name for name in ("age", "member", "value", "numerator", "denominator", "n") if name in rows.columns]
+    shown = [name for name in (*_KEYS, "member", "value", "numerator", "denominator", "n") if name in rows.columns]
     if "member" in shown and (rows["member"] == "all").all():
         shown.remove("member")
     return rows.select(

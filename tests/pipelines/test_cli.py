@@ -198,6 +198,27 @@ def test_show_by_a_dimension_gives_members_that_add_up(run, sample):
         assert sum(member["numerator"] for member in members) == row["numerator"]
 
 
+@pytest.mark.parametrize(
+    ("kpi", "keys"),
+    [
+        ("tickets_by_type", ("ticket_type",)),
+        ("feature_adoption", ("feature",)),
+        ("lost_customers_by_reason", ("churn_type", "churn_reason")),
+        ("involuntary_churn_share", ()),
+        ("recovery_rate", ()),
+    ],
+)
+def test_show_has_one_row_a_period_for_each_type_feature_or_reason_and_prints_it(run, sample, kpi, keys):
+    command = ("show", kpi, "--grain", "year", "--last", "1", "--config", sample.base_dir)
+    rows = parsed(run(*command, "--json"))
+    several = {"ticket_type", "feature", "churn_type", "churn_reason"} & rows[0].keys()
+    assert several == set(keys)
+    assert len({tuple(row[key] for key in keys) for row in rows}) == len(rows)
+    assert (len(rows) > 1) == bool(keys)
+    output = told(run(*command), 0)
+    assert all(key in output for key in keys)
+
+
 def test_a_kpi_without_its_sources_is_not_observed(run, six_customers):
     output = told(run("show", "nps", "--config", six_customers.base_dir), 0)
     assert "nps: not observed; it needs the tables surveys, survey_responses" in output
