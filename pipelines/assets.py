@@ -1,7 +1,7 @@
 """The assets: raw -> staging -> facts -> marts -> published. Each says what it is and calls one function."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,23 +10,12 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from pipelines import (
-    action_marts,
-    churn_marts,
-    core,
-    crm_marts,
-    loading,
-    onboarding_marts,
-    records,
-    support_marts,
-    survey_marts,
-    usage_marts,
-    value_marts,
-)
+from pipelines import core, loading, records
 from pipelines.config import Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.resources import RunOptions, Warehouse
 from pipelines.run import Run, published_dir, raw_dir
+from pipelines.steps import STEPS, Step
 from schemas.contract import column_specs
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
@@ -42,8 +31,6 @@ EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXP
 PROGRESS = logging.getLogger("kpis.progress")
 RELEASE_KEY = dg.AssetKey(["published", "release"])
 
-Build = Callable[[duckdb.DuckDBPyConnection, Run, core.Progress], object]
-
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """All assets of a configuration."""
@@ -54,36 +41,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         for assets in (_raw(settings, name, source), _staging(settings, name, source))
     ]
     staged = [key for assets in loads for key in assets.keys if key.path[0] == "staging"]
-    attributes = [_key("facts", "account_attributes")]
-    account_facts = _keys(core.ACCOUNT_FACTS)
-    customers = [*attributes, _key("marts", "retention")]
-    churn_events = _keys(churn_marts.CHURN_EVENT_TABLES)
-    mrr_marts = _keys(core.MRR_MARTS)
-    known_now = [
-        *churn_events,
-        *_keys([*churn_marts.DUNNING_TABLES, *crm_marts.RENEWAL_TABLES, *survey_marts.SURVEY_TABLES]),
-    ]
-    built = [
-        _tables(settings, "account_facts", core.ACCOUNT_FACTS, staged, core.build_account_facts),
-        _tables(settings, "attributes", ["facts.account_attributes"], account_facts, core.build_attributes),
-        _tables(
-            settings, "churn_events", churn_marts.CHURN_EVENT_TABLES, account_facts, churn_marts.build_churn_events
-        ),
-        _tables(settings, "mrr_marts", core.MRR_MARTS, [*attributes, *churn_events], core.build_mrr_marts),
-        _tables(settings, "churn_reasons", churn_marts.CHURN_REASON_TABLES, mrr_marts, churn_marts.build_churn_reasons),
-        _tables(settings, "dunning", churn_marts.DUNNING_TABLES, mrr_marts, churn_marts.build_dunning),
-        _tables(settings, "renewals", crm_marts.RENEWAL_TABLES, attributes, crm_marts.build_renewals),
-        _tables(settings, "surveys", survey_marts.SURVEY_TABLES, attributes, survey_marts.build_surveys),
-        _tables(settings, "support", support_marts.SUPPORT_TABLES, customers, support_marts.build_support),
-        _tables(settings, "adoption", usage_marts.ADOPTION_TABLES, customers, usage_marts.build_adoption),
-        _tables(
-            settings, "onboarding", onboarding_marts.ONBOARDING_TABLES, attributes, onboarding_marts.build_onboarding
-        ),
-        _tables(settings, "value", value_marts.VALUE_TABLES, _keys(core.MRR_MARTS), value_marts.build_value),
-        _tables(settings, "segments", action_marts.SEGMENT_TABLES, mrr_marts, action_marts.build_segments),
-        _tables(settings, "actions", action_marts.ACTION_TABLES, known_now, action_marts.build_actions),
-        _tables(settings, "records", records.RECORD_TABLES, account_facts, records.build_records),
-    ]
+    built = [_tables(settings, step, _keys(step.reads) or staged) for step in STEPS]
     return [*loads, *built, _release(settings, sorted(key for assets in built for key in assets.keys))]
 
 
@@ -154,17 +112,18 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
         except SourceError as error:
             _note_stale(settings, name, str(error))
             raise dg.Failure(f"{error}", allow_retries=False) from error
-        for table in staged:
+        if not staged:
+            _progress(context)(f"{name}: a later day is recorded, so this run only looks back")
+        for table in staged or map(loading.not_loaded, tables):
             yield _staged_result(name, table)
             yield _refused_check(name, table)
 
     return staging
 
 
-def _tables(
-    settings: Settings, step: str, tables: Sequence[str], deps: Sequence[dg.AssetKey], build: Build
-) -> dg.AssetsDefinition:
+def _tables(settings: Settings, step: Step, deps: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     """One step that builds published tables, followed by the audit of what it built."""
+    tables = step.tables
     specs = [asset_spec(table.split("."), PUBLISHED[table], deps=deps, kinds={"duckdb", "polars"}) for table in tables]
     invariants = [invariant for invariant in INVARIANTS if _shown_by(invariant) in tables]
     checks = [
@@ -177,15 +136,15 @@ def _tables(
         for invariant in invariants
     ]
 
-    @dg.multi_asset(name=step, specs=specs, check_specs=checks)
+    @dg.multi_asset(name=step.name, specs=specs, check_specs=checks)
     def tables_of_step(
         context: dg.AssetExecutionContext, warehouse: Warehouse, run_options: RunOptions
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         run = current_run(context, settings, run_options)
         progress = _progress(context)
-        progress(step.replace("_", " "))
+        progress(step.name.replace("_", " "))
         with warehouse.get_connection() as con:
-            build(con, run, progress)
+            step.build(con, run, progress)
             for table in tables:
                 yield _built_result(con, run, table)
             yield from (_check_result(finding) for finding in audit(con, [one.table for one in invariants]))

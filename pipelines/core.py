@@ -119,9 +119,9 @@ def account_facts(bill: Billing, accounts: pl.Series, run: Run) -> dict[str, pl.
         .select(list(polars_schema(PUBLISHED["facts.account_period"])))
         for grain in PERIOD_GRAINS
     ]
-    frames = (states, days, ledger, pl.concat(periods))
+    frames = [states, days, ledger, pl.concat(periods)]
     if partners.len():
-        frames = tuple(frame.filter(pl.col("account_id").is_in(accounts.implode())) for frame in frames)
+        frames = [frame.filter(pl.col("account_id").is_in(accounts.implode())) for frame in frames]
     return {name: conform(frame, PUBLISHED[name]) for name, frame in zip(ACCOUNT_FACTS, frames, strict=True)}
 
 

@@ -17,13 +17,13 @@ from pipelines.sources.mapping import to_canonical
 from schemas.contract import Contract, key_columns
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_provenance
-from transforms.quality import cross_check
-from transforms.subscription_states import with_prices
+from transforms.quality import REFERENCES, cross_check
+from transforms.subscription_states import PRICE_COLUMNS, with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
 from warehouse.files import write_text
 from warehouse.hashing import frame_hash
 from warehouse.landing import land_raw, read_raw_batch
-from warehouse.staging import merge_batch
+from warehouse.staging import current, merge_batch
 from warehouse.store import transaction
 
 Source = FilesSource | SampleSource
@@ -73,6 +73,11 @@ class _Mapped:
     """Whether that is every row: if not, a key that is missing may be that of a row that could not be read."""
 
 
+def not_loaded(table: str) -> StagedTable:
+    """A table of which a run that looks back has loaded nothing."""
+    return StagedTable(table, "", 0, 0, 0, 0, 0, 0, 0, {})
+
+
 def source_tables(source: Source) -> list[str]:
     """The canonical tables that a source delivers, in the order of the contracts."""
     return [table for table in CONTRACTS if isinstance(source, SampleSource) or table in source.tables]
@@ -120,15 +125,22 @@ def stage(
     """Validates the newest load of a source and merges what is accepted into staging, all tables or none.
 
     Rows that break their contract or a cross-table rule go to quarantine with the rule. A day without a time begins at
-    midnight of `day_zone`. Invariant 20.
+    midnight of `day_zone`. A run for an earlier day than the source's newest load stages nothing: it sees what was
+    recorded by its day. Invariant 20.
     """
+    if is_look_back(con, name, as_of):
+        return []
     batches = newest_load(raw_dir, name)
     known = read_batches(con).filter(pl.col("source") == name)
     mapped = {
         table: _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id), day_zone)
         for table, batch in batches.items()
     }
-    checked = cross_check(_priced({table: one.rows for table, one in mapped.items()}))
+    rows = {table: one.rows for table, one in mapped.items()}
+    checked = cross_check(_priced(rows, {}))
+    if checked.quarantined["rule"].is_in(["orphan", "without_price"]).any():
+        parents = _known_parents(con, name, source, as_of)
+        checked = cross_check(_priced(rows, parents), parents)
     load_seq = next_load_seq(con)
     staged = []
     with transaction(con):
@@ -192,6 +204,11 @@ def stage(
     return staged
 
 
+def is_look_back(con: duckdb.DuckDBPyConnection, name: str, as_of: date) -> bool:
+    """Whether a later day of the source is recorded: what it says now was not known on the day of the run."""
+    return not read_batches(con).filter((pl.col("source") == name) & (pl.col("recorded_on") > as_of)).is_empty()
+
+
 def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str) -> _Mapped:
     contract = CONTRACTS[table]
     if isinstance(source, SampleSource):
@@ -214,12 +231,32 @@ def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str
     return _Mapped(contract, parts.accepted, quarantined, superseded, rows_in, keys, read_rows >= rows_in)
 
 
-def _priced(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+def _known_parents(con: duckdb.DuckDBPyConnection, name: str, source: Source, as_of: date) -> dict[str, pl.DataFrame]:
+    """The rows that rows of this source may name beside those that come with them, by table.
+
+    Those that it gave before, unless it gives the whole table each time; those of another source, where it does not
+    give the table itself and only one does.
+    """
+    known = {}
+    for table in dict.fromkeys(reference.parent for reference in REFERENCES):
+        gives = table in source_tables(source)
+        if gives and (_is_full(source, table) or isinstance(source, SampleSource)):
+            continue
+        stored = current(con, table, CONTRACTS[table], as_of)
+        if gives:
+            known[table] = stored.filter(pl.col("source") == name)
+        elif stored["source"].n_unique() == 1:
+            known[table] = stored
+    return known
+
+
+def _priced(tables: dict[str, pl.DataFrame], known: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """The tables with the price columns of subscription changes filled in, as the cross-table rules want them."""
-    if "subscription_changes" not in tables or "prices" not in tables:
+    given = [prices["prices"].select("price_id", *PRICE_COLUMNS) for prices in (tables, known) if "prices" in prices]
+    if "subscription_changes" not in tables or not given:
         return tables
-    changes = with_prices(tables["subscription_changes"], tables["prices"])
-    return tables | {"subscription_changes": changes}
+    prices = pl.concat(given).unique("price_id", keep="first", maintain_order=True)
+    return tables | {"subscription_changes": with_prices(tables["subscription_changes"], prices)}
 
 
 def _is_full(source: Source, table: str) -> bool:

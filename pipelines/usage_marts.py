@@ -44,8 +44,8 @@ def _sums(
     entitlements = staged(con, run, "feature_entitlements")
     ids = pl.concat([frame["account_id"] for frame in (use, seats, days)]).unique().sort()
     parts = []
-    for shard in ids.to_frame().iter_slices(ACCOUNTS_PER_SHARD):
-        accounts = shard["account_id"]
+    for start in range(0, max(ids.len(), 1), ACCOUNTS_PER_SHARD):
+        accounts = ids.slice(start, ACCOUNTS_PER_SHARD)
         known = Sources(use, seats, days, read(con, "facts.subscription_state", accounts), attributes).of(accounts)
         parts.append(adoption_sums(known, entitlements, first_use or run.as_of, run.as_of))
     return Sums.add_up(parts)

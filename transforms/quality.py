@@ -46,26 +46,31 @@ class Checked(NamedTuple):
     quarantined: pl.DataFrame
 
 
-def cross_check(tables: Mapping[str, pl.DataFrame]) -> Checked:
+def cross_check(tables: Mapping[str, pl.DataFrame], known: Mapping[str, pl.DataFrame] | None = None) -> Checked:
     """Applies every rule of this module to the tables that are observed, by table name.
 
     Each frame has its contract's columns and those of `schemas.validation.PROVENANCE`; price columns of
-    `subscription_changes` are filled from prices already. A row that breaks a rule leaves its table; nothing is
-    refused for a parent table that is not observed.
+    `subscription_changes` are filled from prices already. `known`: keys of parent tables that earlier loads or other
+    sources gave. A row that breaks a rule leaves its table; nothing is refused for a parent table that is not observed.
     """
     kept = dict(tables)
     lines = [pl.DataFrame(schema=QUARANTINE)]
     for table in dict.fromkeys(("contracts", *(reference.table for reference in REFERENCES))):
         if table in kept:
-            result = settle(table, kept[table], _refusals(table, kept))
+            result = settle(table, kept[table], _refusals(table, kept, known or {}))
             kept[table] = result.accepted
             lines.append(result.quarantined)
     return Checked(kept, pl.concat(lines))
 
 
-def orphans(frame: pl.DataFrame, column: str, parents: pl.DataFrame, key: str) -> pl.Series:
-    """True where the column names a row that the parent table lacks. A null names none."""
-    return frame[column].is_in(parents[key].unique().implode()).not_().fill_null(False)
+def orphans(frame: pl.DataFrame, column: str, parents: pl.Series) -> pl.Series:
+    """True where the column names a row whose key is not among those of the parents. A null names none."""
+    return frame[column].is_in(parents.unique().implode()).not_().fill_null(False)
+
+
+def _keys_of(reference: Reference, tables: Mapping[str, pl.DataFrame], known: Mapping[str, pl.DataFrame]) -> pl.Series:
+    given = [frames[reference.parent][reference.key] for frames in (tables, known) if reference.parent in frames]
+    return pl.concat(given)
 
 
 def outside_scale(responses: pl.DataFrame, surveys: pl.DataFrame) -> pl.Series:
@@ -106,13 +111,19 @@ def overlapping(frame: pl.DataFrame, group: str, start: str, end: str) -> pl.Ser
     return none_of(frame).scatter(found["at"], True)
 
 
-def _refusals(table: str, tables: Mapping[str, pl.DataFrame]) -> list[Refusal]:
+def _refusals(table: str, tables: Mapping[str, pl.DataFrame], known: Mapping[str, pl.DataFrame]) -> list[Refusal]:
     """All rules of one table, each on the whole table: a row may break several."""
     frame = tables[table]
     found = [
         Refusal(
             "orphan",
-            orphans(frame, reference.column, tables[reference.parent], reference.key),
+            orphans(
+                frame,
+                reference.column,
+                pl.concat(
+                    [given[reference.parent][reference.key] for given in (tables, known) if reference.parent in given]
+                ),
+            ),
             f"{reference.column} names no accepted row of {reference.parent}: deliver that row, or correct the id",
             reference.column,
         )

@@ -11,21 +11,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipelines import (
-    action_marts,
-    churn_marts,
-    core,
-    crm_marts,
-    loading,
-    onboarding_marts,
-    support_marts,
-    survey_marts,
-    usage_marts,
-    value_marts,
-)
+from pipelines import core, loading
 from pipelines.accounts import Billing, billing
 from pipelines.config import SampleSource, Source, load_settings
 from pipelines.run import Run, read
+from pipelines.steps import STEPS
 from schemas.policy import Policy
 from schemas.tables import PUBLISHED
 from warehouse.store import prepare
@@ -41,20 +31,7 @@ DAYS = [
     date(2026, 1, 22),  # ST-43: an end of 15 December comes to be known
 ]
 
-MARTS = (
-    *churn_marts.CHURN_EVENT_TABLES,
-    *core.MRR_MARTS,
-    *churn_marts.CHURN_REASON_TABLES,
-    *churn_marts.DUNNING_TABLES,
-    *crm_marts.RENEWAL_TABLES,
-    *survey_marts.SURVEY_TABLES,
-    *support_marts.SUPPORT_TABLES,
-    *usage_marts.ADOPTION_TABLES,
-    *onboarding_marts.ONBOARDING_TABLES,
-    *value_marts.VALUE_TABLES,
-    *action_marts.SEGMENT_TABLES,
-    *action_marts.ACTION_TABLES,
-)
+MARTS = [table for step in STEPS if step.name not in ("account_facts", "records") for table in step.tables]
 
 Frames = dict[str, pl.DataFrame]
 
@@ -90,23 +67,10 @@ class House:
 
     def marts(self, as_of: date) -> Frames:
         run = Run(as_of, self.policy)
-        for build in (
-            core.build_attributes,
-            churn_marts.build_churn_events,
-            core.build_mrr_marts,
-            churn_marts.build_churn_reasons,
-            churn_marts.build_dunning,
-            crm_marts.build_renewals,
-            survey_marts.build_surveys,
-            support_marts.build_support,
-            usage_marts.build_adoption,
-            onboarding_marts.build_onboarding,
-            value_marts.build_value,
-            action_marts.build_segments,
-            action_marts.build_actions,
-        ):
-            build(self.con, run, lambda _: None)
-        return {name: read(self.con, name) for name in ("facts.account_attributes", *MARTS)}
+        for step in STEPS:
+            if step.name not in ("account_facts", "records"):
+                step.build(self.con, run, lambda _: None)
+        return {name: read(self.con, name) for name in MARTS}
 
 
 def assert_equal(one: Frames, other: Frames) -> None:
@@ -384,5 +348,5 @@ def test_after_a_look_back_the_newest_day_is_right_again(shop):
 def test_all_published_facts_and_marts_are_compared():
     told_of_runs = {"marts.runs", "marts.data_quality", "marts.kpi_catalogue"}
     of_identity = {"marts.identity_report", "marts.excluded_accounts"}
-    compared = {*core.ACCOUNT_FACTS, "facts.account_attributes", *MARTS}
+    compared = {*core.ACCOUNT_FACTS, *MARTS}
     assert compared == PUBLISHED.keys() - told_of_runs - of_identity

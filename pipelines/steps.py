@@ -1,0 +1,60 @@
+"""The steps between staging and publication, in the order in which they run: what each builds, and from what."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from pipelines import (
+    action_marts,
+    churn_marts,
+    core,
+    crm_marts,
+    onboarding_marts,
+    records,
+    support_marts,
+    survey_marts,
+    usage_marts,
+    value_marts,
+)
+from pipelines.run import Run
+
+Build = Callable[[duckdb.DuckDBPyConnection, Run, core.Progress], object]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: the published tables that it builds, and those that it reads; without `reads` it reads staging."""
+
+    name: str
+    tables: Sequence[str]
+    build: Build
+    reads: Sequence[str] = ()
+
+
+_ATTRIBUTES = ("facts.account_attributes",)
+_CUSTOMERS = (*_ATTRIBUTES, "marts.retention")
+_KNOWN_NOW = (
+    *churn_marts.CHURN_EVENT_TABLES,
+    *churn_marts.DUNNING_TABLES,
+    *crm_marts.RENEWAL_TABLES,
+    *survey_marts.SURVEY_TABLES,
+)
+
+STEPS: tuple[Step, ...] = (
+    Step("account_facts", core.ACCOUNT_FACTS, core.build_account_facts),
+    Step("attributes", _ATTRIBUTES, core.build_attributes, core.ACCOUNT_FACTS),
+    Step("churn_events", churn_marts.CHURN_EVENT_TABLES, churn_marts.build_churn_events, core.ACCOUNT_FACTS),
+    Step("mrr_marts", core.MRR_MARTS, core.build_mrr_marts, (*_ATTRIBUTES, *churn_marts.CHURN_EVENT_TABLES)),
+    Step("churn_reasons", churn_marts.CHURN_REASON_TABLES, churn_marts.build_churn_reasons, core.MRR_MARTS),
+    Step("dunning", churn_marts.DUNNING_TABLES, churn_marts.build_dunning, core.MRR_MARTS),
+    Step("renewals", crm_marts.RENEWAL_TABLES, crm_marts.build_renewals, _ATTRIBUTES),
+    Step("surveys", survey_marts.SURVEY_TABLES, survey_marts.build_surveys, _ATTRIBUTES),
+    Step("support", support_marts.SUPPORT_TABLES, support_marts.build_support, _CUSTOMERS),
+    Step("adoption", usage_marts.ADOPTION_TABLES, usage_marts.build_adoption, _CUSTOMERS),
+    Step("onboarding", onboarding_marts.ONBOARDING_TABLES, onboarding_marts.build_onboarding, _ATTRIBUTES),
+    Step("value", value_marts.VALUE_TABLES, value_marts.build_value, core.MRR_MARTS),
+    Step("segments", action_marts.SEGMENT_TABLES, action_marts.build_segments, core.MRR_MARTS),
+    Step("actions", action_marts.ACTION_TABLES, action_marts.build_actions, _KNOWN_NOW),
+    Step("records", records.RECORD_TABLES, records.build_records, core.ACCOUNT_FACTS),
+)
