@@ -143,6 +143,8 @@ def _rule(check: Any, description: str) -> str:
             return f"From {limits['min_value']:,} to {limits['max_value']:,}."
         case "greater_than_or_equal_to":
             return f"At least {limits['min_value']:,}."
+        case "str_contains":
+            return "Not 0."
         case "str_matches":
             return f"Matches `{limits['pattern']}`."
         case unknown:

@@ -23,11 +23,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
-from warehouse import files, names
+from warehouse import files, names, store
 
 STORAGE_VERSION = "v1.0.0"
 """Oldest storage format that DuckDB 2.0 writes: BI connectors of today open no newer one."""
@@ -169,29 +169,33 @@ def _build(
     con: duckdb.DuckDBPyConnection, directory: Path, tables: Sequence[str], without: Mapping[str, Sequence[str]]
 ) -> dict[str, int]:
     """Writes the DuckDB file and the Parquet files of a release; rows per table."""
-    views = _view_statements(con)
+    views, known = _view_statements(con), _columns(con)
     rows: dict[str, int] = {}
+    statements: list[str] = []
     with _attached(con, directory / "warehouse.duckdb"):
         for name in tables:
             schema, _ = names.split(name)
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {_ATTACHED}.{names.column(schema)}")
+            columns = _columns_of(known, name)
             if name in views:
-                _run_inside(con, _ATTACHED, [views[name], *_comment_statements(con, name, "VIEW")])
+                _run_inside(con, _ATTACHED, [views[name]])
+                statements += _comment_statements(con, name, "VIEW", columns)
             else:
-                _refuse_huge_integers(con, name)
-                left_out = without.get(name, ())
-                rows[name] = _copy_table(con, name, directory, left_out)
-                _run_inside(con, _ATTACHED, _comment_statements(con, name, "TABLE", left_out))
+                _refuse_huge_integers(name, columns)
+                published = [column for column in columns if column.name not in without.get(name, ())]
+                rows[name] = _copy_table(con, name, directory, published)
+                statements += _comment_statements(con, name, "TABLE", published)
+        _run_inside(con, _ATTACHED, statements)
         con.execute(f"CHECKPOINT {_ATTACHED}")
     return rows
 
 
-def _copy_table(con: duckdb.DuckDBPyConnection, name: str, directory: Path, without: Sequence[str]) -> int:
+def _copy_table(con: duckdb.DuckDBPyConnection, name: str, directory: Path, columns: Sequence["_Column"]) -> int:
     """Copies a table into the attached file, sorted, and from there to Parquet; number of rows."""
     table = names.relation(name)
     schema, short = names.split(name)
-    columns = names.columns([column for column, _, _ in _columns(con, name) if column not in without])
-    con.execute(f"CREATE TABLE {_ATTACHED}.{table} AS SELECT {columns} FROM {table} ORDER BY ALL")
+    chosen = names.columns([column.name for column in columns])
+    con.execute(f"CREATE TABLE {_ATTACHED}.{table} AS SELECT {chosen} FROM {table} ORDER BY ALL")
     (directory / schema).mkdir(exist_ok=True)
     path = names.literal(str(directory / schema / f"{short}.parquet"))
     con.execute(f"COPY {_ATTACHED}.{table} TO {path} (FORMAT parquet, COMPRESSION zstd)")
@@ -208,12 +212,12 @@ def _attached(con: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
 
 
 def _run_inside(con: duckdb.DuckDBPyConnection, database: str, statements: Sequence[str]) -> None:
-    """Runs statements whose names are meant in another attached file."""
+    """Runs statements whose names are meant in another attached file, in one transaction."""
     home = con.sql("SELECT current_database()").fetchall()[0][0]
     con.execute(f"USE {database}")
     try:
-        for statement in statements:
-            con.execute(statement)
+        with store.transaction(con):
+            con.execute("; ".join(statements))
     finally:
         con.execute(f"USE {_quoted(home)}")
 
@@ -229,7 +233,9 @@ def _view_statements(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return dict(con.sql(query).fetchall())
 
 
-def _comment_statements(con: duckdb.DuckDBPyConnection, name: str, kind: str, without: Sequence[str] = ()) -> list[str]:
+def _comment_statements(
+    con: duckdb.DuckDBPyConnection, name: str, kind: str, columns: Sequence["_Column"]
+) -> list[str]:
     """The statements that give a copy of a table or view, made as a TABLE or VIEW, the comments of the original."""
     relation = names.relation(name)
     comments = con.execute(
@@ -239,26 +245,37 @@ def _comment_statements(con: duckdb.DuckDBPyConnection, name: str, kind: str, wi
         names.split(name),
     ).fetchall()
     commented = [(f"{kind} {relation}", comment) for (comment,) in comments]
-    commented += [
-        (f"COLUMN {relation}.{names.column(c)}", comment) for c, _, comment in _columns(con, name) if c not in without
-    ]
+    commented += [(f"COLUMN {relation}.{names.column(column.name)}", column.comment) for column in columns]
     return [f"COMMENT ON {what} IS {names.literal(comment)}" for what, comment in commented if comment is not None]
 
 
-def _columns(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, str, str | None]]:
-    """Name, SQL type and comment of each column. LookupError where there is no such table."""
-    columns = con.execute(
-        "SELECT column_name, data_type, comment FROM duckdb_columns() "
-        "WHERE database_name = current_database() AND schema_name = ? AND table_name = ? ORDER BY column_index",
-        names.split(name),
+class _Column(NamedTuple):
+    name: str
+    sql_type: str
+    comment: str | None
+
+
+def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, list[_Column]]:
+    """The columns of every table and view, in order."""
+    found = con.execute(
+        "SELECT schema_name || '.' || table_name, column_name, data_type, comment FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND NOT internal ORDER BY schema_name, table_name, column_index"
     ).fetchall()
-    if not columns:
-        raise LookupError(f"{name} cannot be published: the warehouse has no such table")
+    columns: dict[str, list[_Column]] = {}
+    for table, *column in found:
+        columns.setdefault(table, []).append(_Column(*column))
     return columns
 
 
-def _refuse_huge_integers(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    huge = [column for column, sql_type, _ in _columns(con, name) if sql_type.endswith("HUGEINT")]
+def _columns_of(columns: Mapping[str, list[_Column]], name: str) -> list[_Column]:
+    """The columns of one table. LookupError where there is no such table."""
+    if name not in columns:
+        raise LookupError(f"{name} cannot be published: the warehouse has no such table")
+    return columns[name]
+
+
+def _refuse_huge_integers(name: str, columns: Sequence[_Column]) -> None:
+    huge = [column.name for column in columns if column.sql_type.endswith("HUGEINT")]
     if huge:
         raise ValueError(f"{name} has 128-bit integers ({', '.join(huge)}), floats in Parquet: cast sums to BIGINT")
 
@@ -289,23 +306,23 @@ def _serve(published_dir: Path, target: Path) -> None:
 def _serve_statements(con: duckdb.DuckDBPyConnection, current: Path) -> list[str]:
     query = "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT internal ORDER BY table_oid"
     tables = [name for (name,) in con.sql(query).fetchall()]
-    views = _view_statements(con)
+    views, known = _view_statements(con), _columns(con)
     statements = [
         f"CREATE SCHEMA {names.column(s)}" for s in dict.fromkeys(names.split(n)[0] for n in [*tables, *views])
     ]
     for name in tables:
         schema, short = names.split(name)
-        columns = _columns(con, name)
+        columns = known[name]
         path = names.literal(str(current / schema / f"{short}.parquet"))
-        types = ", ".join(f"{column} {sql_type}" for column, sql_type, _ in columns)
-        chosen = names.columns([column for column, _, _ in columns])
+        types = ", ".join(f"{column.name} {column.sql_type}" for column in columns)
+        chosen = names.columns([column.name for column in columns])
         # The types stand in a remark, so that the file is made anew also where only a type has changed.
         statements.append(
             f"CREATE VIEW {names.relation(name)} AS SELECT {chosen} FROM read_parquet({path}) -- {types}\n"
         )
-        statements += _comment_statements(con, name, "VIEW")
+        statements += _comment_statements(con, name, "VIEW", columns)
     for name, statement in views.items():
-        statements += [statement.rstrip("; \n"), *_comment_statements(con, name, "VIEW")]
+        statements += [statement.rstrip("; \n"), *_comment_statements(con, name, "VIEW", known[name])]
     return statements
 
 

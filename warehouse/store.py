@@ -233,7 +233,12 @@ def _of_accounts(con: duckdb.DuckDBPyConnection, query: str, wanted: pl.DataFram
 
 def table_exists(con: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Whether the table (or view) is in the connection's own file."""
-    return bool(sql_columns(con, name))
+    query = (
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = $1 "
+        "AND table_name = $2 UNION ALL SELECT 1 FROM duckdb_views() WHERE NOT internal "
+        "AND database_name = current_database() AND schema_name = $1 AND view_name = $2"
+    )
+    return bool(con.execute(query, names.split(name)).fetchall())
 
 
 def sql_columns(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, str]:
