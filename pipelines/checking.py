@@ -1,6 +1,7 @@
 """A look at the configuration and the sources without running: what would be read, accepted and refused."""
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +18,7 @@ from warehouse.store import prepare
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of one table's rows; `problem` says why the source cannot be used."""
+    """What became of one table's rows; `rules`: refused rows by rule; `problem` says why the source cannot be used."""
 
     source: str
     table: str
@@ -25,6 +26,7 @@ class Checked:
     accepted: int | None = None
     refused: int | None = None
     superseded: int | None = None
+    rules: Mapping[str, int] | None = None
     problem: str | None = None
 
 
@@ -43,7 +45,15 @@ def _check(settings: Settings, name: str, source: Source) -> list[Checked]:
         except SourceError as error:
             return [Checked(name, ", ".join(source_tables(source)), problem=str(error))]
     return [
-        Checked(name, one.table, one.rows_extracted, one.rows_accepted, one.rows_quarantined, one.rows_superseded)
+        Checked(
+            name,
+            one.table,
+            one.rows_extracted,
+            one.rows_accepted,
+            one.rows_quarantined,
+            one.rows_superseded,
+            one.rules,
+        )
         for one in staged
     ]
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -25,6 +25,7 @@ BAD_CONFIGURATION = 2
 UNKNOWN_NAME = 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+_FARTHEST_DAYS = 366
 PIPE_WIDTH = 160
 """Columns of output that no terminal limits."""
 
@@ -58,6 +59,12 @@ def run(
     numbers published before stay as they are.
     """
     settings = _settings(config)
+    if as_of and as_of.date() > date.today() + timedelta(days=_FARTHEST_DAYS):
+        _fail(
+            f"--as-of {as_of.date()} is more than a year ahead. What a run records is unknown to every earlier day, so "
+            "nothing could be published for those any more: take the day up to which the numbers shall go.",
+            BAD_CONFIGURATION,
+        )
     from pipelines.execute import run_job
     from pipelines.run import published_dir
     from pipelines.show import headlines
@@ -112,11 +119,16 @@ def check(
     if as_json:
         _print_json([vars(result) for result in results])
     else:
-        table = Table("source", "table", "rows", "accepted", "refused", "superseded", "problem")
+        table = Table("source", "table", "rows", "accepted", "refused", "superseded")
         for one in results:
             counts = (one.rows, one.accepted, one.refused, one.superseded)
-            table.add_row(one.source, one.table, *(_count(value) for value in counts), escape(one.problem or ""))
+            table.add_row(one.source, one.table, *(_count(value) for value in counts))
         out.print(table)
+        for one in results:
+            for rule, rows in (one.rules or {}).items():
+                out.print(f"[yellow]{one.source}, {one.table}[/]: {rows:,} rows refused, {rule}", highlight=False)
+            if one.problem:
+                out.print(f"[red]{one.source}[/]: {escape(one.problem)}", soft_wrap=True, highlight=False)
         out.print(f"policy {settings.policy.version}, data in {settings.data_dir}", soft_wrap=True)
     if any(one.problem for one in results):
         raise typer.Exit(EXIT_CODES["source_failed"])

@@ -68,6 +68,7 @@ class ColumnMapping(_Model):
     date: str | None = None
     tz: str | None = None
     minus_months: str | None = None
+    plus_days: int | None = None
     optional: bool = False
 
     @field_validator("map", mode="before")
@@ -246,7 +247,7 @@ def _misfits(table: str, mapping: TableMapping) -> Iterable[str]:
         elif column is not None:
             for keys, types in (
                 (("money",), (pl.Int64,)),
-                (("time", "tz", "minus_months"), (pl.Datetime, pl.Date)),
+                (("time", "tz", "minus_months", "plus_days"), (pl.Datetime, pl.Date)),
                 (("date",), (pl.Date,)),
                 (("hash",), (pl.String,)),
                 (("number",), (pl.Int64, pl.String)),
@@ -273,11 +274,11 @@ def _load(file: Path, model: type[_Content]) -> _Content:
     try:
         return model.model_validate({} if content is None else content)
     except ValidationError as error:
-        problems = [_problem(found, content) for found in error.errors(include_url=False, include_context=False)]
+        problems = [_problem(found, content, model) for found in error.errors(include_url=False, include_context=False)]
         raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems)) from None
 
 
-def _problem(error: Any, content: Any) -> str:
+def _problem(error: Any, content: Any, model: type[BaseModel]) -> str:
     """One problem of pydantic's as `key.path: what to write`."""
     path: list[Any] = []
     here = content
@@ -291,7 +292,7 @@ def _problem(error: Any, content: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     match error["type"]:
         case "extra_forbidden":
-            models: list[type[BaseModel]] = [*_Model.__subclasses__(), Policy]
+            models: list[type[BaseModel]] = [Policy] if model is Policy else [*_Model.__subclasses__()]
             keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
             message = f"is no key here; take it out or correct it{near(str(last), sorted(keys))}"
         case "union_tag_not_found" | "union_tag_invalid":

@@ -1,6 +1,7 @@
 """The reference pages, written from the contracts and the catalogue: `python -m pipelines.docs`.
 
-`docs/tables.md` holds every source and published table, `docs/kpis.md` every KPI. `--check` writes nothing and fails
+`docs/tables.md` holds every source and published table, `docs/kpis.md` every KPI, `docs/policy.md` every key of
+`policy.yaml`. `--check` writes nothing and fails
 where a page is not what the code says.
 """
 
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 
 from schemas import catalogue
 from schemas.catalogue import Kpi
 from schemas.contract import Contract, column_specs, key_columns, table_name
+from schemas.policy import Policy
 from schemas.sources import SYSTEMS
 from schemas.tables import PUBLISHED
 
@@ -74,6 +77,17 @@ texts stand in `marts.kpi_catalogue`.
 """
 
 
+_POLICY_HEAD = """\
+# Policy
+
+Written by `python -m pipelines.docs` from `schemas/policy.py`; change that, not this page.
+
+What a company may choose, in `policy.yaml` beside `sources.yaml`. A key that is left out has its default. Any other
+value gives another `policy_version`, which stands in every published row, and rebuilds every number. Give the policy a
+`name` of your own: it precedes the version.
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the pages, or with `--check` exits with 1 and a message where they differ."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.docs", description=__doc__)
@@ -89,7 +103,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def pages() -> dict[str, str]:
     """The text of each page by file name."""
-    return {"tables.md": "\n".join(_tables()), "kpis.md": "\n".join(_kpis())}
+    return {"tables.md": "\n".join(_tables()), "kpis.md": "\n".join(_kpis()), "policy.md": "\n".join(_policy())}
+
+
+def _policy() -> Iterator[str]:
+    yield _POLICY_HEAD
+    yield "| key | default | meaning |"
+    yield "|---|---|---|"
+    for name, field in Policy.model_fields.items():
+        default = yaml.safe_dump(
+            Policy().model_dump(mode="json")[name], default_flow_style=True, width=10_000, sort_keys=False
+        )
+        yield _row(f"`{name}`", f"`{default.removesuffix('...' + chr(10)).strip()}`", field.description or "")
+    yield ""
 
 
 def _read(path: Path) -> str | None:

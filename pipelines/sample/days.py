@@ -9,7 +9,7 @@ from pipelines.sample.dice import Array
 
 MICROSECONDS = 86_400_000_000
 _FIRST_YEAR = 2020
-_MONTHS = np.arange(f"{_FIRST_YEAR}-01", "2041-01", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
+_MONTHS = np.arange(f"{_FIRST_YEAR}-01", "2141-01", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
 _LENGTHS = np.diff(_MONTHS)
 
 

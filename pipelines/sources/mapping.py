@@ -120,6 +120,8 @@ def _column(
         months = _text(frame, one.months, place)
         values, unread = _minus_months(one, values, months)
         refusals += unread
+    if mapping.plus_days:
+        values = _plus_days(values, mapping.plus_days, mapping.tz or day_zone)
     return values, refusals
 
 
@@ -178,6 +180,10 @@ def _typed(one: Bound, words: pl.Series, eu: bool, codes: pl.Series | None) -> t
                 unknown_currency(name if one.currency else "currency", unknown),
                 Refusal("too_many_decimals", too_fine, advice, name),
             ]
+        case pl.Int64 if mapping.money == "minor":
+            # 100.00 would be a hundred cents here, and is a hundred dollars to whoever wrote it.
+            values = cells.integer(cells.where(words, ~words.str.contains(r"[.,]").fill_null(False)), eu)
+            rule, form = "not_an_amount", "a whole number of minor units (for amounts such as 12.50 `money: major`)"
         case pl.Int64:
             values, rule, form = cells.integer(words, eu), "not_a_number", "a whole number"
         case pl.Boolean:
@@ -220,6 +226,13 @@ def _minus_months(one: Bound, values: pl.Series, months: pl.Series) -> tuple[pl.
     moved = rows.select(earlier).to_series().cast(values.dtype)
     advice = f"{name}: the months to go back must be a whole number: correct the row"
     return moved, [Refusal("not_a_number", unread, advice, name)]
+
+
+def _plus_days(values: pl.Series, days: int, zone: str) -> pl.Series:
+    """Values so many calendar days later: a last day that still counts becomes the first that does not."""
+    if values.dtype == pl.Date:
+        return values.dt.offset_by(f"{days}d")
+    return values.dt.convert_time_zone(zone).dt.offset_by(f"{days}d").dt.convert_time_zone("UTC")
 
 
 def _hash(parts: list[pl.Series]) -> pl.Series:

@@ -132,6 +132,7 @@ def test_check_counts_rows_and_changes_nothing(run, company):
         file.write("9,S-gus,gus,2026-02-05,2026-02-01,basic,40.00,month\n")
     (checked,) = parsed(run("check", "--config", settings.base_dir, "--json"))
     counts = {"rows": 9, "accepted": 8, "refused": 1, "superseded": 0, "problem": None}
+    counts["rules"] = {"end_before_start": 1}
     assert checked == {"source": "billing", "table": "subscription_changes", **counts}
     assert not settings.data_dir.exists()
 

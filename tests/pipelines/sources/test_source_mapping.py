@@ -114,7 +114,7 @@ def test_money_becomes_minor_units_by_the_currency(stage, spec, cell, expected):
         ("{from: X, money: major, currency: USD}", "1e3", "not_an_amount"),
         ("{from: X, money: major, currency: USD}", "99999999999999999999", "not_an_amount"),
         ("{from: X, money: eu, currency: EUR}", "1.23", "not_an_amount"),  # neither thousands nor decimals
-        ("{from: X, money: minor}", "19.99", "not_a_number"),
+        ("{from: X, money: minor}", "19.99", "not_an_amount"),
         ("X", "twelve", "not_a_number"),
     ],
 )
@@ -232,6 +232,21 @@ def test_months_before_a_moment_keep_the_local_hour(stage):
     tables = f"customers: {{files: c.csv, columns: {{created_at: {spec}}}}}"
     result = stage(tables, {"c.csv": "customer_id,X,m\na,2026-04-15 00:00:00,2\n"})
     assert result.accepted["created_at"].to_list() == [utc(2026, 2, 14, 23)]  # midnight in winter time
+
+
+def test_a_last_day_that_counts_becomes_the_first_that_does_not(stage):
+    tables = "customers: {files: c.csv, columns: {created_at: {from: last, tz: Europe/Madrid, plus_days: 1}}}"
+    result = stage(tables, {"c.csv": "customer_id,last\na,2026-03-28\nb,2026-03-29\nc,\n"})
+    # Midnight in winter time, then in summer time.
+    assert result.accepted["created_at"].to_list() == [utc(2026, 3, 28, 23), utc(2026, 3, 29, 22), None]
+
+
+def test_an_amount_in_minor_units_has_no_decimals(stage):
+    tables = "costs: {files: l.csv, columns: {amount_minor: {from: amount, money: minor}}}"
+    rows = "cost_id,category,booked_on,amount,currency\na,sales,2026-01-01,100,USD\nb,sales,2026-01-01,100.00,USD\n"
+    result = stage(tables, {"l.csv": rows})
+    assert result.accepted["amount_minor"].to_list() == [100]
+    assert result.quarantined.select("row", "column", "rule").rows() == [(2, "amount_minor", "not_an_amount")]
 
 
 def test_headers_match_exactly_first_then_without_case_and_blanks(stage):

@@ -15,6 +15,7 @@ TABLE_OF_KEY = {
     "number": "invoice_lines.quantity",
     "time": "customers.created_at",
     "minus_months": "customers.created_at",
+    "plus_days": "customers.created_at",
     "date": "contracts.term_start",
     "tz": "customers.created_at",
 }
@@ -36,7 +37,7 @@ def test_an_example_of_a_column_loads(tmp_path, column):
 
 
 def test_the_examples_of_columns_are_found():
-    assert len(COLUMNS) == 18
+    assert len(COLUMNS) == 19
     assert len(EXAMPLES) == 4
 
 
