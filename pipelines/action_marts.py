@@ -36,7 +36,7 @@ _NEWEST_BALANCE = "SELECT * FROM facts.mrr_ledger QUALIFY day = max(day) OVER (P
 def build_segments(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> None:
     """Rebuilds `marts.segments`, in shards of accounts: it holds every account in every month."""
     contract = PUBLISHED["marts.segments"]
-    crm = surviving_accounts(staged(con, run, "accounts"), identities(con, run).known)
+    crm = surviving_accounts(staged(con, run, "accounts", all_versions=True), identities(con, run).known)
     attributes = read(con, "facts.account_attributes")
     with transaction(con):
         replace_table(con, "marts.segments", pl.DataFrame(schema=polars_schema(contract)), contract)
@@ -67,7 +67,7 @@ def build_actions(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
     accounts = accounts_now(
         con.sql(_NEWEST_DAY).pl(),
         attributes,
-        surviving_accounts(staged(con, run, "accounts"), who.known),
+        surviving_accounts(staged(con, run, "accounts", all_versions=True), who.known),
         balances_now(con.sql(_NEWEST_BALANCE).pl(), rates, as_of),
         events,
         [

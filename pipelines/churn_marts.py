@@ -62,9 +62,6 @@ def build_dunning(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
         "customer_id",
     )
     counted, _ = identity.without_excluded(resolved)
-    if counted["source"].n_unique() > 1:
-        ids = (pl.format("{}:{}", "source", column) for column in ("attempt_id", "invoice_id"))
-        counted = counted.with_columns(ids)
     attempts = payment_attempts(counted, run.policy, run.as_of)
     failed = attempts.filter("is_first_failure")
     needed = failed.select("currency", month=pl.col("first_failed_on").dt.truncate("1mo"))

@@ -74,8 +74,9 @@ ChurnReasons = mart(
 class PaymentAttempt(Contract, table="facts.payment_attempt", key=("attempt_id",)):
     """One row per attempt to collect a payment, and its place among the attempts for that payment.
 
-    A payment is an invoice, or a single attempt where no invoice is named. It has failed from its first failed attempt
-    that no success precedes; what is tried after that until it succeeds are retries. Definitions section 15.
+    A payment is an invoice of an account, or a single attempt where no invoice is named. It has failed from its first
+    failed attempt that no success precedes; what is tried after that until it succeeds are retries. Definitions
+    section 15.
     """
 
     attempt_id: pl.String = required("Identifier of the attempt.")

@@ -40,7 +40,7 @@ def payment_attempts(attempts: pl.DataFrame, policy: Policy, as_of: date) -> pl.
     `attempts`: `PaymentAttempts` with the account resolved. Grain: attempt. Money in minor units of its currency.
     Where the source gives no number, attempts are numbered by time. Definitions section 15.
     """
-    payment = "payment_id"
+    payment = ["account_id", "payment_id"]
     rows = (
         attempts.with_columns(
             attempted_on=local_day(pl.col("attempted_at"), policy.reporting_timezone),
@@ -49,13 +49,13 @@ def payment_attempts(attempts: pl.DataFrame, policy: Policy, as_of: date) -> pl.
             succeeds=(pl.col("status") == "succeeded").cast(pl.Int64),
         )
         .filter(pl.col("attempted_on") <= as_of)
-        .sort(payment, "attempted_at", "attempt_number", "attempt_id", nulls_last=True)
+        .sort(*payment, "attempted_at", "attempt_number", "attempt_id", nulls_last=True)
         .with_columns(
-            place=runs.running_total(pl.col("one"), payment),
-            is_unpaid=runs.running_total(pl.col("succeeds"), payment) == pl.col("succeeds"),
+            place=runs.running_total(pl.col("one"), *payment),
+            is_unpaid=runs.running_total(pl.col("succeeds"), *payment) == pl.col("succeeds"),
         )
         .with_columns(fails=((pl.col("status") == "failed") & pl.col("is_unpaid")).cast(pl.Int64))
-        .with_columns(failures_before=runs.running_total(pl.col("fails"), payment) - pl.col("fails"))
+        .with_columns(failures_before=runs.running_total(pl.col("fails"), *payment) - pl.col("fails"))
         .with_columns(
             is_first_failure=(pl.col("fails") == 1) & (pl.col("failures_before") == 0),
             is_retry=pl.col("is_unpaid") & (pl.col("failures_before") > 0),
@@ -69,7 +69,7 @@ def payment_attempts(attempts: pl.DataFrame, policy: Policy, as_of: date) -> pl.
     belongs = pl.col("is_first_failure") | pl.col("is_retry")
     return (
         rows.with_columns(
-            pl.when(belongs).then(runs.fill_forward(pl.when("is_first_failure").then(value), payment)).alias(name)
+            pl.when(belongs).then(runs.fill_forward(pl.when("is_first_failure").then(value), *payment)).alias(name)
             for name, value in first.items()
         )
         .with_columns(

@@ -83,6 +83,19 @@ def march(rows: pl.DataFrame, breakdown: str = "all", dimension: str = "all", me
     )
 
 
+def test_an_equal_invoice_id_of_another_account_is_another_payment() -> None:
+    rows = fact(
+        ("n1", "2025-04-01", FAILED, {"account_id": "a"}),
+        ("n1", "2025-04-02", FAILED, {"account_id": "b"}),
+        ("n1", "2025-04-03", SUCCEEDED, {"account_id": "b"}),
+    )
+    assert rows.select("account_id", "is_first_failure", "is_retry", "is_recovery").rows() == [
+        ("a", True, False, False),
+        ("b", True, False, False),
+        ("b", False, True, True),
+    ]
+
+
 def test_a_payment_fails_first_is_tried_again_and_comes_back() -> None:
     found = fact(
         ("i", "2025-03-01", FAILED, {}),

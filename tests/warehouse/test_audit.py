@@ -68,6 +68,15 @@ def test_a_warehouse_that_breaks_an_invariant_is_caught(
     assert finding.sample.height == min(finding.offending_rows, 10)
 
 
+def test_tickets_with_the_name_of_their_source_are_those_extracted_and_a_source_no_longer_named_gives_none(
+    sample: duckdb.DuckDBPyConnection,
+) -> None:
+    sample.execute("UPDATE facts.ticket SET ticket_id = source || ':' || ticket_id")
+    sample.execute("INSERT INTO staging.tickets SELECT * REPLACE ('renamed' AS source) FROM staging.tickets")
+
+    assert offending(sample, ["facts.ticket"]) == {}
+
+
 def test_every_invariant_has_a_breakage_and_every_breakage_an_invariant() -> None:
     assert set(BREAKAGES) == {one.id for one in INVARIANTS}
 

@@ -241,10 +241,10 @@ INVARIANTS = (
         sql=f"""
             WITH ranked AS (
                 SELECT *, row_number() OVER (
-                    PARTITION BY payment_id ORDER BY attempted_at, attempt_number, attempt_id) AS rank
+                    PARTITION BY account_id, payment_id ORDER BY attempted_at, attempt_number, attempt_id) AS rank
                 FROM {_ATTEMPTS}
             ), payments AS (
-                SELECT payment_id, count(*) FILTER (WHERE is_first_failure) AS failures,
+                SELECT account_id, payment_id, count(*) FILTER (WHERE is_first_failure) AS failures,
                     count(*) FILTER (WHERE is_recovery) AS recoveries,
                     count(*) FILTER (WHERE is_retry) AS retries,
                     min(rank) FILTER (WHERE status = 'failed') AS first_failure,
@@ -252,7 +252,7 @@ INVARIANTS = (
                     min(rank) FILTER (WHERE is_first_failure) AS marked_failure,
                     min(rank) FILTER (WHERE is_recovery) AS marked_recovery,
                     count(*) AS attempts
-                FROM ranked GROUP BY payment_id
+                FROM ranked GROUP BY account_id, payment_id
             )
             SELECT * FROM payments
             WHERE failures > 1 OR recoveries > 1

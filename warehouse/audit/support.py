@@ -66,16 +66,25 @@ INVARIANTS = (
         advice="The stored tickets are of another day than the run says: run the whole job for one as_of.",
         sql=f"""
             WITH extracted AS (
-                SELECT source, ticket_id, arg_max(created_at, load_seq) AS created_at FROM staging.tickets
-                WHERE recorded_on <= {AS_OF} GROUP BY ALL HAVING arg_max(deleted_on IS NULL, load_seq)
+                SELECT source, ticket_id AS extracted_id, arg_max(created_at, load_seq) AS created_at
+                FROM staging.tickets
+                -- A source that sources.yaml no longer names gives no tickets, though its rows are still there.
+                WHERE recorded_on <= {AS_OF} AND source IN (SELECT source FROM {_TICKETS})
+                GROUP BY ALL HAVING arg_max(deleted_on IS NULL, load_seq)
+            ), named AS (
+                -- Where several sources have tickets, their ids carry the source's name.
+                SELECT *, unnest([extracted_id, source || ':' || extracted_id]) AS ticket_id FROM extracted
             ), counted AS (
                 SELECT source, ticket_id, count(*) AS times FROM {_TICKETS} GROUP BY ALL
+            ), found AS (
+                SELECT source, extracted_id AS ticket_id, created_at, CAST(coalesce(sum(times), 0) AS BIGINT) AS times
+                FROM named LEFT JOIN counted USING (source, ticket_id) GROUP BY ALL
             )
-            SELECT source, ticket_id, coalesce(times, 0) AS times, extracted.ticket_id IS NOT NULL AS is_extracted
-            FROM extracted FULL JOIN counted USING (source, ticket_id)
-            WHERE times > 1 OR (extracted.ticket_id IS NULL AND times > 0)
-                -- A ticket of the last day may be of the next day in the reporting time zone.
-                OR (times IS NULL AND CAST(created_at AS DATE) < {AS_OF})""",
+            SELECT source, ticket_id, times, true AS is_extracted FROM found
+            -- A ticket of the last day may be of the next day in the reporting time zone.
+            WHERE times > 1 OR times = 0 AND CAST(created_at AS DATE) < {AS_OF}
+            UNION ALL
+            SELECT source, ticket_id, times, false FROM counted ANTI JOIN named USING (source, ticket_id)""",
     ),
     Invariant(
         id="15_ticket_times",
