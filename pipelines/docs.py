@@ -173,8 +173,6 @@ def _rule(check: Any, description: str) -> str:
             return "Not 0."
         case "str_matches":
             return f"Matches `{limits['pattern']}`."
-        case "str_contains":
-            return f"Contains a match of `{limits['pattern']}`."
         case unknown:
             raise NotImplementedError(f"the reference page has no words for the rule {unknown}")
 
