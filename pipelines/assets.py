@@ -16,7 +16,7 @@ from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.resources import RunOptions, Warehouse
 from pipelines.run import Run, published_dir, raw_dir
 from pipelines.steps import STEPS, Step
-from schemas.contract import column_specs
+from schemas.contract import column_specs, key_columns
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from schemas.validation import SourceError
@@ -191,6 +191,7 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
                 policy_version=run.policy.version,
                 published_at=now,
                 without=personal_columns(),
+                keys={table: key_columns(contract) for table, contract in PUBLISHED.items()},
             )
         yield dg.MaterializeResult(
             metadata={
