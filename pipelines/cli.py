@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines import cli_sources
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -25,6 +27,7 @@ BAD_CONFIGURATION = 2
 UNKNOWN_NAME = 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app.add_typer(cli_sources.app, name="sources")
 _FARTHEST_DAYS = 366
 PIPE_WIDTH = 160
 """Columns of output that no terminal limits."""

@@ -1,7 +1,7 @@
 """The reference pages, written from the contracts and the catalogue: `python -m pipelines.docs`.
 
 `docs/tables.md` holds every source and published table, `docs/kpis.md` every KPI, `docs/policy.md` every key of
-`policy.yaml`. `--check` writes nothing and fails
+`policy.yaml`, `docs/formats.md` every ready-made mapping. `--check` writes nothing and fails
 where a page is not what the code says.
 """
 
@@ -14,6 +14,8 @@ from typing import Any
 import polars as pl
 import yaml
 
+from pipelines.sources import ready_made
+from pipelines.sources.ready_made import Format
 from schemas import catalogue
 from schemas.catalogue import Kpi
 from schemas.contract import Contract, column_specs, key_columns, table_name
@@ -77,6 +79,30 @@ texts stand in `marts.kpi_catalogue`.
 """
 
 
+_FORMATS_HEAD = """\
+# Ready-made mappings
+
+Written by `python -m pipelines.docs` from `pipelines/sources/formats/`; change those, not this page.
+
+A table of `sources.yaml` names one with `format`, and may override every key and column of it (a column as a whole):
+
+```yaml
+sources:
+  billing:
+    kind: files
+    tables:
+      subscription_changes:
+        format: stripe_subscriptions_csv
+        files: "subscriptions*.csv"
+        columns:
+          plan: Product
+```
+
+`kpis sources detect FILE` proposes the mapping of a file, `kpis sources init FOLDER` writes a `sources.yaml` for a
+folder of exports, and `kpis sources preview NAME` shows what comes of it. Vendors change their exports: a header that is
+gone stops the source with a message. A row whose words the mapping does not know is refused, not guessed.
+"""
+
 _POLICY_HEAD = """\
 # Policy
 
@@ -103,7 +129,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def pages() -> dict[str, str]:
     """The text of each page by file name."""
-    return {"tables.md": "\n".join(_tables()), "kpis.md": "\n".join(_kpis()), "policy.md": "\n".join(_policy())}
+    return {
+        "tables.md": "\n".join(_tables()),
+        "kpis.md": "\n".join(_kpis()),
+        "policy.md": "\n".join(_policy()),
+        "formats.md": "\n".join(_formats()),
+    }
+
+
+def _formats() -> Iterator[str]:
+    yield _FORMATS_HEAD
+    found = [ready_made.load(name) for name in ready_made.names()]
+    yield "| format | export | tables |"
+    yield "|---|---|---|"
+    for one in found:
+        yield _row(f"[`{one.name}`](#{one.name})", one.title, _code(list(one.tables)))
+    for one in found:
+        yield f"\n## {one.name}\n"
+        yield f"{one.title}.\n"
+        yield f"{one.about}\n"
+        yield "```yaml"
+        for table in one.tables:
+            yield f"{table}: {{format: {one.name}, files: {_example_file(one)}}}"
+        yield "```"
+    yield ""
+
+
+def _example_file(one: Format) -> str:
+    ending = next((part for part in ("json", "tsv") if part in one.name.split("_")), "csv")
+    return f'"{one.name.removesuffix(f"_{ending}")}*.{ending}"'
 
 
 def _policy() -> Iterator[str]:
