@@ -33,10 +33,12 @@ HEADLINES = (
     "nps",
 )
 
-_KEYS = ("age", "ticket_type", "feature", "churn_type", "churn_reason")
+_KEYS = ("age", "ticket_type", "feature", "churn_type", "churn_reason", "horizon_months", "decile")
 """What tells the rows of a KPI apart within a period and member."""
 _BY_REASON = ("lost_customers_by_reason", "lost_arr_by_reason", "churn_reason_share", "churn_reason_arr_share")
 """Shown for every churn type and reason; the other KPIs of their table for the total."""
+_BY_DECILE = "health_churn_after"
+"""Shown for every decile of the score; the other KPIs of its table for all cases."""
 
 BEHIND_AN_ACCOUNT = ("facts.subscription_state", "facts.mrr_ledger", "facts.account_period")
 
@@ -85,6 +87,7 @@ def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: st
         "churn_reason": "" if kpi.id in _BY_REASON else "all",
         "breakdown": "all",
         "bucket": "all",
+        "decile": "" if kpi.id == _BY_DECILE else "all",
     }
     wanted = {"grain": grain, "dimension": dimension} | {c: v for c, v in fixed.items() if c in columns and v}
     rows: pl.DataFrame = con.sql(

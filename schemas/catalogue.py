@@ -46,6 +46,8 @@ SURVIVAL = "marts.survival"
 SURVIVAL_CURVE = "marts.survival_curve"
 CHURN_REASONS = "marts.churn_reasons"
 DUNNING = "marts.dunning"
+HEALTH = "marts.health"
+HEALTH_BACKTEST = "marts.health_backtest"
 
 EVERY_GRAIN = ("day", "week", "month", "quarter", "year")
 SPARSE_GRAINS = ("week", "month", "quarter", "year")
@@ -64,6 +66,18 @@ COSTS = ("costs", "fx_rates")
 INVOICES = ("invoices", "invoice_lines", "credit_notes", "usage_charges", "fx_rates")
 LOSSES = (*BILLING, "loss_reasons")
 PAYMENTS = ("payment_attempts", "fx_rates")
+SIGNS = (
+    *BILLING,
+    "accounts",
+    "seats",
+    "daily_use",
+    "feature_entitlements",
+    "survey_responses",
+    "tickets",
+    "payment_attempts",
+    "milestones",
+    "contracts",
+)
 
 NO_EVENTS = "Never NULL: a period without events is a row of zeros."
 NO_OPENING_CUSTOMERS = "NULL where nobody was a customer at the start, and on rows of native currencies."
@@ -79,6 +93,8 @@ NO_CHURN = "NULL with the reason: nobody was lost, too little history, or nothin
 NO_MODEL = "NULL with the reason: under 3 renewals or 100 customers, nobody lost, or not among the newest 6 months."
 NO_LOSSES = "NULL where nobody left."
 NO_FAILURES = "NULL where no payment failed."
+NO_SCORES = "NULL where no customer has a score."
+NO_CASES = "NULL where nobody left or nobody stayed, and by decile."
 NO_ANSWERS = "NULL where nobody answered, and on rows of other instruments."
 
 _ARR = "annualised minor units of `currency`, at the period's closing rate"
@@ -622,6 +638,80 @@ def _dunning_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: s
         exact=exact,
     )
 
+
+def _health(
+    kpi_id: str,
+    column: str,
+    name: Text,
+    meaning: Text,
+    *,
+    unit: Unit,
+    direction: Direction,
+    table: str = HEALTH,
+    ratio: Ratio | None = None,
+    null_rule: str = NO_EVENTS,
+) -> Kpi:
+    return Kpi(
+        id=kpi_id,
+        table=table,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=str(ratio) if ratio else "customers at the end of the period by the band of their last score",
+        unit=unit,
+        direction=direction,
+        section="10",
+        null_rule=null_rule,
+        grains=LONG_GRAINS,
+        sources=SIGNS,
+        is_additive=ratio is None,
+        ratio=ratio,
+        exact=None if ratio else column,
+    )
+
+
+_HEALTH_COUNTS: list[tuple[str, Text, Text, Direction]] = [
+    (
+        "red",
+        Text("Customers with red health", "Clientes con salud en rojo", "Clientes com saúde vermelha"),
+        Text(
+            "Customers at the end of the period whose health score is in the red band.",
+            "Clientes al cierre del período cuya puntuación de salud está en la banda roja.",
+            "Clientes no fim do período cuja pontuação de saúde está na faixa vermelha.",
+        ),
+        "lower_is_better",
+    ),
+    (
+        "yellow",
+        Text("Customers with yellow health", "Clientes con salud en amarillo", "Clientes com saúde amarela"),
+        Text(
+            "Customers at the end of the period whose health score is in the yellow band.",
+            "Clientes al cierre del período cuya puntuación de salud está en la banda amarilla.",
+            "Clientes no fim do período cuja pontuação de saúde está na faixa amarela.",
+        ),
+        "neutral",
+    ),
+    (
+        "green",
+        Text("Customers with green health", "Clientes con salud en verde", "Clientes com saúde verde"),
+        Text(
+            "Customers at the end of the period whose health score is in the green band.",
+            "Clientes al cierre del período cuya puntuación de salud está en la banda verde.",
+            "Clientes no fim do período cuja pontuação de saúde está na faixa verde.",
+        ),
+        "higher_is_better",
+    ),
+    (
+        "insufficient_data",
+        Text("Customers without a health score", "Clientes sin puntuación de salud", "Clientes sem pontuação de saúde"),
+        Text(
+            "Customers at the end of the period of whom too little is known for a health score.",
+            "Clientes al cierre del período de quienes se sabe demasiado poco para una puntuación de salud.",
+            "Clientes no fim do período de quem se sabe pouco demais para uma pontuação de saúde.",
+        ),
+        "lower_is_better",
+    ),
+]
 
 _RECURRING_REVENUE = [
     _mrr(
@@ -2402,6 +2492,103 @@ _DUNNING = [
     ),
 ]
 
+_HEALTH = [
+    _health(
+        "health_score",
+        "health_score",
+        Text("Customer health score", "Puntuación de salud del cliente", "Pontuação de saúde do cliente"),
+        Text(
+            "Mean health score from 0 to 100 of the customers at the end of the period.",
+            "Puntuación media de salud, de 0 a 100, de los clientes al cierre del período.",
+            "Pontuação média de saúde, de 0 a 100, dos clientes no fim do período.",
+        ),
+        ratio=Ratio("sum of the scores in tenths of a point", "customers with a score x 10"),
+        null_rule=NO_SCORES,
+        unit="score",
+        direction="higher_is_better",
+    ),
+    _health(
+        "health_red_share",
+        "red_share",
+        Text("Customers in the red band", "Clientes en la banda roja", "Clientes na faixa vermelha"),
+        Text(
+            "Share of the customers with a health score whose score is in the red band.",
+            "Porcentaje de los clientes con puntuación de salud que están en la banda roja.",
+            "Percentual dos clientes com pontuação de saúde que estão na faixa vermelha.",
+        ),
+        ratio=Ratio("customers in the red band", "customers with a score"),
+        null_rule=NO_SCORES,
+        unit="rate",
+        direction="lower_is_better",
+    ),
+    _health(
+        "health_coverage",
+        "health_coverage",
+        Text("Coverage of the health score", "Cobertura de la puntuación de salud", "Cobertura da pontuação de saúde"),
+        Text(
+            "Share of the weight of all health measures that is known of the customers.",
+            "Porcentaje del peso de todas las medidas de salud que se conoce de los clientes.",
+            "Percentual do peso de todas as medidas de saúde que se conhece dos clientes.",
+        ),
+        ratio=Ratio("weight of the measures that are known", "weight of all measures"),
+        null_rule="NULL where nobody is a customer.",
+        unit="rate",
+        direction="higher_is_better",
+    ),
+    *(
+        _health(f"{band}_accounts", f"{band}_accounts", name, meaning, unit="count", direction=direction)
+        for band, name, meaning, direction in _HEALTH_COUNTS
+    ),
+    _health(
+        "health_churn_after",
+        "churn_after",
+        Text("Churn after a health score", "Bajas tras una puntuación de salud", "Saídas após uma pontuação de saúde"),
+        Text(
+            "Share of the accounts with a score in the period that left within the months of the horizon.",
+            "Porcentaje de las cuentas con puntuación en el período que se fueron en los meses del horizonte.",
+            "Percentual das contas com pontuação no período que saíram nos meses do horizonte.",
+        ),
+        table=HEALTH_BACKTEST,
+        ratio=Ratio("scored account-months followed by churn", "scored account-months whose horizon has passed"),
+        null_rule="NULL where nobody had a score; a period whose horizon has not passed is absent.",
+        unit="rate",
+        direction="lower_is_better",
+    ),
+    _health(
+        "health_auc",
+        "auc",
+        Text("AUC of the health score", "AUC de la puntuación de salud", "AUC da pontuação de saúde"),
+        Text(
+            "Chance that an account that left had a lower score than one that stayed; 0.5 is no better than chance.",
+            "Probabilidad de que una cuenta que se fue tuviera menor puntuación que una que se quedó; 0,5 es azar.",
+            "Probabilidade de que uma conta que saiu tivesse pontuação menor que uma que ficou; 0,5 é acaso.",
+        ),
+        table=HEALTH_BACKTEST,
+        ratio=Ratio(
+            "2 x pairs in which who left had the lower score + pairs of equal scores",
+            "2 x pairs of one that left and one that stayed",
+        ),
+        null_rule=NO_CASES,
+        unit="ratio",
+        direction="higher_is_better",
+    ),
+    _health(
+        "health_red_lift",
+        "red_lift",
+        Text("Lift of the red band", "Lift de la banda roja", "Lift da faixa vermelha"),
+        Text(
+            "How many times as often accounts in the red band left as all accounts with a score.",
+            "Cuántas veces más se fueron las cuentas de la banda roja que todas las cuentas con puntuación.",
+            "Quantas vezes mais saíram as contas da faixa vermelha do que todas as contas com pontuação.",
+        ),
+        table=HEALTH_BACKTEST,
+        ratio=Ratio("churn of the red band x scored account-months", "red account-months x churn of all"),
+        null_rule="NULL where nobody left or nobody was in the red band, and by decile.",
+        unit="ratio",
+        direction="higher_is_better",
+    ),
+]
+
 CATALOGUE: tuple[Kpi, ...] = (
     *_RECURRING_REVENUE,
     *_MOVEMENTS,
@@ -2419,4 +2606,5 @@ CATALOGUE: tuple[Kpi, ...] = (
     *_SURVIVAL,
     *_CHURN_REASONS,
     *_DUNNING,
+    *_HEALTH,
 )

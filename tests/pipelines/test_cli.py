@@ -207,12 +207,15 @@ def test_show_by_a_dimension_gives_members_that_add_up(run, sample):
         ("lost_customers_by_reason", ("churn_type", "churn_reason")),
         ("involuntary_churn_share", ()),
         ("recovery_rate", ()),
+        ("health_score", ()),
+        ("health_auc", ("horizon_months",)),
+        ("health_churn_after", ("horizon_months", "decile")),
     ],
 )
 def test_show_has_one_row_a_period_for_each_type_feature_or_reason_and_prints_it(run, sample, kpi, keys):
     command = ("show", kpi, "--grain", "year", "--last", "1", "--config", sample.base_dir)
     rows = parsed(run(*command, "--json"))
-    several = {"ticket_type", "feature", "churn_type", "churn_reason"} & rows[0].keys()
+    several = {"ticket_type", "feature", "churn_type", "churn_reason", "horizon_months", "decile"} & rows[0].keys()
     assert several == set(keys)
     assert len({tuple(row[key] for key in keys) for row in rows}) == len(rows)
     assert (len(rows) > 1) == bool(keys)

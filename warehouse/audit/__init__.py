@@ -18,6 +18,7 @@ from warehouse.audit import (
     churn,
     cohorts,
     facts,
+    health,
     movements,
     onboarding,
     renewals,
@@ -43,6 +44,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     *onboarding.INVARIANTS,
     *value.INVARIANTS,
     *churn.INVARIANTS,
+    *health.INVARIANTS,
     *actions.INVARIANTS,
 )
 
