@@ -19,7 +19,7 @@ from pipelines.sources.ready_made import Format
 from schemas import catalogue
 from schemas.catalogue import Kpi
 from schemas.contract import Contract, column_specs, key_columns, table_name
-from schemas.policy import Policy
+from schemas.policy import HEALTH_VALUES, Policy
 from schemas.sources import SYSTEMS
 from schemas.tables import PUBLISHED
 
@@ -109,9 +109,17 @@ _POLICY_HEAD = """\
 Written by `python -m pipelines.docs` from `schemas/policy.py`; change that, not this page.
 
 What a company may choose, in `policy.yaml` beside `sources.yaml`. A key that is left out has its default. Any other
-value gives another `policy_version`, which stands in every published row, and rebuilds every number. Give the policy a
-`name` of your own: it precedes the version.
+value gives another `policy_version`, which stands in every published row, and rebuilds every number but the health
+scores of months that are over. Give the policy a `name` of your own: it precedes the version.
 """
+
+_HEALTH_HEAD = """
+## Measures of the health score
+
+`health_measures` replaces all of them: name each measure that is to count, with `zero_at`, `hundred_at` and `weight`.
+
+| measure | value | `zero_at` | `hundred_at` | `weight` |
+|---|---|---|---|---|"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -168,7 +176,12 @@ def _policy() -> Iterator[str]:
         default = yaml.safe_dump(
             Policy().model_dump(mode="json")[name], default_flow_style=True, width=10_000, sort_keys=False
         )
-        yield _row(f"`{name}`", f"`{default.removesuffix('...' + chr(10)).strip()}`", field.description or "")
+        shown = "see below" if name == "health_measures" else f"`{default.removesuffix('...' + chr(10)).strip()}`"
+        yield _row(f"`{name}`", shown, field.description or "")
+    yield _HEALTH_HEAD
+    for measure, scale in Policy().health_measures.items():
+        numbers = (f"{number:g}" for number in (scale.zero_at, scale.hundred_at, scale.weight))
+        yield _row(f"`{measure}`", HEALTH_VALUES[measure], *numbers)
     yield ""
 
 

@@ -53,26 +53,30 @@ class HealthWeights(BaseModel):
     weights: dict[HealthMeasureName, Annotated[int, Field(ge=0, le=10_000)]] = Field(min_length=1)
 
 
+HEALTH_VALUES: dict[HealthMeasureName, str] = {
+    "licence_utilisation": "Active seats of the usage window / purchased seats.",
+    "active_user_trend": "Active users of the usage window / those of the window before.",
+    "feature_breadth": "Features used in the usage window / features that the plans in force entitle to.",
+    "last_activity": "Days since the last use.",
+    "surveys": "Mean answer: 100 promoter, positive or low effort, 0 detractor or low, 50 between.",
+    "tickets": "New tickets, and open ones by their severity.",
+    "payments": "Days for which the oldest failed payment has been unpaid; 0 without one.",
+    "onboarding": "Days for which onboarding has been open; 0 once completed.",
+    "renewal": "Days to the end of the open contract term that is due next.",
+    "mrr_trend": "Net ARR / net ARR before.",
+}
+"""What the value of each measure is."""
+
 _SCALES: dict[HealthMeasureName, HealthScale] = {
-    # Active seats / purchased seats.
     "licence_utilisation": HealthScale(zero_at=0.2, hundred_at=0.9, weight=15),
-    # Active users of the window / those of the window before.
     "active_user_trend": HealthScale(zero_at=0.5, hundred_at=1, weight=15),
-    # Features used / features that the plan entitles to.
     "feature_breadth": HealthScale(zero_at=0.3, hundred_at=1, weight=15),
-    # Days since the last use.
     "last_activity": HealthScale(zero_at=21, hundred_at=3, weight=10),
-    # Mean answer: 100 promoter, positive or easy, 50 neutral, 0 detractor or low.
     "surveys": HealthScale(zero_at=0, hundred_at=100, weight=10),
-    # New tickets, and open ones by severity.
     "tickets": HealthScale(zero_at=5, hundred_at=0, weight=10),
-    # Days for which the oldest failed payment has been open.
     "payments": HealthScale(zero_at=30, hundred_at=0, weight=5),
-    # Days for which onboarding has been open.
     "onboarding": HealthScale(zero_at=120, hundred_at=30, weight=5),
-    # Days to the next open term's end.
     "renewal": HealthScale(zero_at=0, hundred_at=90, weight=10),
-    # Net ARR / net ARR before.
     "mrr_trend": HealthScale(zero_at=0.7, hundred_at=1.1, weight=5),
 }
 
@@ -158,7 +162,7 @@ class Policy(BaseModel):
     )
 
     health_measures: dict[HealthMeasureName, HealthScale] = Field(
-        _SCALES, description="Measures of the health score; those not named are not scored."
+        _SCALES, description="Scale and weight of each measure of the health score; those not named are not scored."
     )
     health_weights: tuple[HealthWeights, ...] = Field(
         (

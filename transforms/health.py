@@ -458,11 +458,12 @@ def _tickets(
 
 def _payments(attempts: pl.DataFrame, ends: pl.DataFrame, policy: Policy) -> pl.DataFrame:
     """Days for which the oldest failed payment has been open; 0 where all are paid, null before any attempt."""
-    recovered = attempts.filter("is_recovery").group_by("payment_id").agg(recovered_on=pl.col("attempted_on").min())
+    payment = ["account_id", "payment_id"]
+    recovered = attempts.filter("is_recovery").group_by(payment).agg(recovered_on=pl.col("attempted_on").min())
     gives_up = pl.col("first_failed_on") + timedelta(days=policy.health_payment_days)
     failed = (
         attempts.filter("is_first_failure")
-        .join(recovered, on="payment_id", how="left")
+        .join(recovered, on=payment, how="left")
         .select(
             "account_id", "first_failed_on", day="first_failed_on", until=pl.min_horizontal("recovered_on", gives_up)
         )

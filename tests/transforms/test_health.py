@@ -403,6 +403,8 @@ def test_payment_standing_is_the_age_of_the_oldest_failure_still_unpaid() -> Non
     assert value("payments", facts(attempts=table(PaymentAttempt, fine, *recovered, *recovered_later))) == 12
     forgotten = [attempt("p4", ago(90), ago(90)), attempt("p5", ago(89), ago(89))]
     assert value("payments", facts(attempts=table(PaymentAttempt, *forgotten, *recovered_later))) == 89
+    others = attempt("p3", ago(1), ago(12), account_id="b")
+    assert value("payments", facts(attempts=table(PaymentAttempt, recovered_later[0], others))) == 12
     assert value("payments", facts()) is None
     assert value("payments", facts(attempts=table(PaymentAttempt, attempt("p6", later)))) is None
 
