@@ -99,8 +99,8 @@ sources:
 ```
 
 `kpis sources detect FILE` proposes the mapping of a file, `kpis sources init FOLDER` writes a `sources.yaml` for a
-folder of exports, and `kpis sources preview NAME` shows what comes of it. Vendors change their exports: a header that is
-gone stops the source with a message. A row whose words the mapping does not know is refused, not guessed.
+folder of exports, and `kpis sources preview NAME` shows what comes of it. Vendors change their exports: a header that
+is gone stops the source with a message. A row whose words the mapping does not know is refused, not guessed.
 """
 
 _POLICY_HEAD = """\

@@ -39,7 +39,7 @@ def test_an_example_of_a_column_loads(tmp_path, column):
 
 def test_the_examples_of_columns_are_found():
     assert len(COLUMNS) == 23
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
 
 
 @pytest.mark.parametrize("model", [ColumnMapping, Reading, TableMapping, SourcesConfig])
