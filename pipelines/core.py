@@ -49,7 +49,7 @@ from transforms.subscription_states import subscription_states
 from warehouse.batches import get_watermark, set_watermark
 from warehouse.store import conform, replace_accounts, replace_table, row_count, transaction
 
-ROWS_PER_SHARD = 300_000
+ROWS_PER_SHARD = 150_000
 PERIOD_GRAINS = ("month", "quarter", "year")
 ACCOUNT_FACTS = ("facts.subscription_state", "facts.account_day", "facts.mrr_ledger", "facts.account_period")
 
@@ -168,7 +168,7 @@ def build_mrr_marts(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress
         reasons = losses.filter(pl.col("account_id").is_in(accounts.implode()))
         ledger = with_churn_reasons(billed, reasons)
         days = with_churn_reasons(read(con, "facts.account_day", accounts), reasons)
-        members = attributes.filter(pl.col("account_id").is_in(accounts.implode()))
+        members = read(con, "facts.account_attributes", accounts)
         movement.append(movement_sums(ledger, days, members, rates, periods, run.policy, run.as_of))
         customer.append(customer_sums(days, members, periods, run.policy))
         cohort.append(cohort_sums(ledger, days, members, rates, periods, run.as_of))
