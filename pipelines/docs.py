@@ -1,8 +1,8 @@
 """The reference pages, written from the contracts and the catalogue: `python -m pipelines.docs`.
 
 `docs/tables.md` holds every source and published table, `docs/kpis.md` every KPI, `docs/policy.md` every key of
-`policy.yaml`, `docs/formats.md` every ready-made mapping. `--check` writes nothing and fails
-where a page is not what the code says.
+`policy.yaml`, `docs/formats.md` every ready-made mapping, `docs/semantic_model.yaml` the KPIs for machines. `--check`
+writes nothing and fails where a page is not what the code says.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from pipelines.semantic import semantic_model
 from pipelines.sources import ready_made
 from pipelines.sources.ready_made import Format
 from schemas import catalogue
@@ -71,6 +72,9 @@ texts stand in `marts.kpi_catalogue`.
 
 - A KPI is a column of a table. A row is one slice: `grain`, `period_start`, `period_end`, `is_complete`, `dimension`
   and `member`, with `basis` and `currency` where it holds money. [tables.md](tables.md) has every column.
+- `marts.kpi_values` has the headline rows of all KPIs by month, quarter and year in the same columns.
+  [semantic_model.yaml](semantic_model.yaml) has a formula on it for every KPI, for tools that read Open Semantic
+  Interchange (Apache Ossie).
 - A rate stands beside its numerator and denominator. To sum up rates, add numerators and denominators and divide again;
   never average rates. `n` says how many cases stand behind a row, `small_n` that they are few.
 - *Additive* KPIs may be added over the members of one dimension, within one period, basis and currency. Balances such
@@ -142,6 +146,7 @@ def pages() -> dict[str, str]:
         "kpis.md": "\n".join(_kpis()),
         "policy.md": "\n".join(_policy()),
         "formats.md": "\n".join(_formats()),
+        "semantic_model.yaml": semantic_model(),
     }
 
 
@@ -257,9 +262,14 @@ def _kpi(kpi: Kpi) -> Iterator[str]:
     yield f"### {kpi.name.en}\n"
     yield f"`{kpi.id}` · es: *{kpi.name.es}* · pt: *{kpi.name.pt}*\n"
     yield f"{kpi.meaning.en}\n"
+    yield f"> es: {kpi.meaning.es}\n>\n> pt: {kpi.meaning.pt}\n"
     yield "| | |"
     yield "|---|---|"
     yield _row("column", f"`{kpi.table}.{kpi.column}`")
+    if kpi.rows:
+        yield _row("headline rows", _code([f"{column} = {value}" for column, value in kpi.rows.items()]))
+    if kpi.parts:
+        yield _row("a row for each", _code(kpi.parts))
     yield _row("formula", kpi.formula)
     if kpi.ratio:
         yield _row("numerator", f"`{kpi.numerator}`: {kpi.ratio.numerator_text}")

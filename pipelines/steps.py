@@ -11,6 +11,7 @@ from pipelines import (
     core,
     crm_marts,
     health_marts,
+    kpi_values,
     onboarding_marts,
     records,
     support_marts,
@@ -65,5 +66,6 @@ STEPS: tuple[Step, ...] = (
         (*crm_marts.RENEWAL_TABLES, health_marts.SCORE),
     ),
     Step("actions", action_marts.ACTION_TABLES, action_marts.build_actions, _KNOWN_NOW),
+    Step("kpi_values", kpi_values.VALUE_TABLES, kpi_values.build_kpi_values, kpi_values.KPI_TABLES),
     Step("records", records.RECORD_TABLES, records.build_records, core.ACCOUNT_FACTS),
 )

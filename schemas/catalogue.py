@@ -4,7 +4,8 @@ The one place for these texts: table and column comments, asset descriptions, `m
 page follow it. Numbers follow the definitions; `section` says where.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import polars as pl
@@ -52,6 +53,12 @@ HEALTH_BACKTEST = "marts.health_backtest"
 EVERY_GRAIN = ("day", "week", "month", "quarter", "year")
 SPARSE_GRAINS = ("week", "month", "quarter", "year")
 LONG_GRAINS = ("month", "quarter", "year")
+
+EVERY_ROW: Mapping[str, str] = {}
+REPORTING = {"basis": "reporting"}
+BY_REASON = ("churn_type", "churn_reason")
+ALL_REASONS = dict.fromkeys(BY_REASON, "all")
+ALL_PAYMENTS = {"breakdown": "all", "bucket": "all"}
 
 BILLING = ("subscription_changes", "prices", "discounts", "fx_rates")
 CONTRACT_TERMS = ("contracts", "fx_rates")
@@ -116,13 +123,15 @@ class Text(NamedTuple):
 class Ratio:
     """What a rate divides, in words. Its columns are `<column>_numerator` and `<column>_denominator`.
 
-    Units are named for amounts of money; everything else is counted.
+    Units are named for amounts of money; everything else is counted. `adds_up`: the numerators and denominators of all
+    members give those of the total; False too where there are no members.
     """
 
     numerator: str
     denominator: str
     numerator_unit: str | None = None
     denominator_unit: str | None = None
+    adds_up: bool = True
 
     @property
     def numerator_text(self) -> str:
@@ -145,7 +154,12 @@ class Kpi:
     """One KPI: where it stands, what it means and how it is reckoned.
 
     `is_additive`: it may be added over the members of a dimension (of one period, basis and currency). `exact`: the
-    column of exact integers behind a KPI that is a sum; a rate has a `ratio` instead.
+    column of exact integers behind a KPI that is a sum; a rate has a `ratio` instead, and is `scale` times it.
+
+    `rows`: the values of columns that pick its headline rows in the table. `parts`: the columns that tell these rows
+    apart within a period and member, such as the issue type. `n`: the column of its number of cases, with `small_n`
+    beside it. `period`: the column of the period's first day. `is_snapshot`: it is known for the newest period alone.
+    `needs`: source tables without which its table has rows, but no value for it.
     """
 
     id: str
@@ -163,6 +177,13 @@ class Kpi:
     is_additive: bool = False
     ratio: Ratio | None = None
     exact: str | None = None
+    scale: int = 1
+    rows: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+    n: str | None = "n"
+    period: str = "period_start"
+    is_snapshot: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def numerator(self) -> str | None:
@@ -174,6 +195,17 @@ class Kpi:
         """Column that holds the denominator of a rate; None for a sum."""
         return f"{self.column}_denominator" if self.ratio else None
 
+    @property
+    def is_curve(self) -> bool:
+        """True where a period has a value for every age."""
+        return "age" in self.parts
+
+    @property
+    def has_money(self) -> bool:
+        """True where its value, or what it divides, is an amount of money in the row's currency."""
+        of_money = self.ratio and (self.ratio.numerator_unit or self.ratio.denominator_unit)
+        return self.unit.startswith("money") or bool(of_money)
+
 
 def of_table(table: str) -> list[Kpi]:
     """The KPIs of a table, in the order of the catalogue."""
@@ -183,6 +215,11 @@ def of_table(table: str) -> list[Kpi]:
 def rates_of(table: str) -> list[Kpi]:
     """The KPIs of a table that stand beside their numerator and denominator, in the order of their columns."""
     return [kpi for kpi in of_table(table) if kpi.ratio]
+
+
+def kpi_of(table: str, column: str) -> Kpi | None:
+    """The KPI that a column of a table holds, if it holds one."""
+    return _BY_COLUMN.get((table, column))
 
 
 def catalogue_frame() -> pl.DataFrame:
@@ -200,6 +237,10 @@ def catalogue_frame() -> pl.DataFrame:
                 "formula": kpi.formula,
                 "numerator": kpi.numerator,
                 "denominator": kpi.denominator,
+                "scale": kpi.scale,
+                "n": kpi.n,
+                "headline_rows": " and ".join(f"{column} = {value}" for column, value in kpi.rows.items()) or None,
+                "parts": ", ".join(kpi.parts) or None,
                 "unit": kpi.unit,
                 "direction": kpi.direction,
                 "grains": ", ".join(kpi.grains),
@@ -210,7 +251,7 @@ def catalogue_frame() -> pl.DataFrame:
             }
             for kpi in CATALOGUE
         ],
-        schema_overrides={"numerator": pl.String, "denominator": pl.String},
+        schema_overrides=dict.fromkeys(("numerator", "denominator", "n", "headline_rows", "parts"), pl.String),
     )
 
 
@@ -228,6 +269,7 @@ def _mrr(column: str, name: Text, meaning: Text, *, exact: str, direction: Direc
         null_rule=NO_EVENTS,
         is_additive=True,
         exact=exact,
+        rows=REPORTING,
     )
 
 
@@ -246,6 +288,8 @@ def _movement(column: str, name: Text, meaning: Text, *, direction: Direction) -
         null_rule=NO_EVENTS,
         is_additive=True,
         exact=exact,
+        rows=REPORTING | {"series": "net"},
+        n=None,
     )
 
 
@@ -263,6 +307,7 @@ def _customer_count(kpi_id: str, column: str, name: Text, meaning: Text, formula
         null_rule="NULL on rows of native currencies: a customer belongs to no currency.",
         is_additive=True,
         exact=column,
+        rows=REPORTING,
     )
 
 
@@ -289,6 +334,7 @@ def _customer_rate(
         section=section,
         null_rule=NO_OPENING_CUSTOMERS,
         ratio=ratio,
+        rows=REPORTING,
     )
 
 
@@ -319,6 +365,7 @@ def _revenue_rate(
         null_rule=null_rule,
         grains=grains,
         ratio=ratio,
+        rows=REPORTING,
     )
 
 
@@ -339,6 +386,8 @@ def _cohort_rate(
         null_rule="NULL where the cohort is empty at age 0; a cell after `as_of` is absent.",
         grains=LONG_GRAINS,
         ratio=ratio,
+        parts=("age",),
+        period="cohort_start",
     )
 
 
@@ -360,6 +409,7 @@ def _renewal_rate(
         grains=SPARSE_GRAINS,
         sources=CONTRACT_TERMS,
         ratio=ratio,
+        rows=REPORTING,
     )
 
 
@@ -379,6 +429,7 @@ def _renewal_sum(kpi_id: str, column: str, name: Text, meaning: Text) -> Kpi:
         sources=CONTRACT_TERMS,
         is_additive=True,
         exact=f"{column}_minor",
+        rows=REPORTING,
     )
 
 
@@ -393,7 +444,7 @@ def _survey_score(
     unit: Unit = "rate",
     null_rule: str = NO_ANSWERS,
 ) -> Kpi:
-    ratio = Ratio(numerator, denominator)
+    ratio = Ratio(numerator, denominator, adds_up=column != "ces_mean")
     return Kpi(
         id=column,
         table=SURVEY_SCORES,
@@ -408,6 +459,8 @@ def _survey_score(
         grains=SPARSE_GRAINS,
         sources=SURVEYS,
         ratio=ratio,
+        scale=scale,
+        rows={"instrument": column.split("_", maxsplit=1)[0], "survey_id": "all"},
     )
 
 
@@ -425,6 +478,8 @@ def _engagement(
     formula: str | None = None,
     unit: Unit = "rate",
     direction: Direction = "higher_is_better",
+    rows: Mapping[str, str] = EVERY_ROW,
+    parts: tuple[str, ...] = (),
 ) -> Kpi:
     """A KPI of support, adoption or onboarding: a rate, a duration by its formula, or a count that adds up."""
     column = column or kpi_id
@@ -445,6 +500,8 @@ def _engagement(
         is_additive=is_count,
         ratio=ratio,
         exact=column if is_count else None,
+        rows=rows,
+        parts=parts,
     )
 
 
@@ -459,6 +516,7 @@ def _money_sum(
     section: str,
     grains: tuple[str, ...],
     sources: tuple[str, ...],
+    rows: Mapping[str, str] = EVERY_ROW,
 ) -> Kpi:
     return Kpi(
         id=kpi_id,
@@ -475,6 +533,7 @@ def _money_sum(
         sources=sources,
         is_additive=True,
         exact=f"{column}_minor",
+        rows=rows,
     )
 
 
@@ -488,7 +547,7 @@ def _cost_rate(
     null_rule: str,
     numerator_unit: str = _AMOUNT,
 ) -> Kpi:
-    ratio = Ratio(numerator, denominator, numerator_unit)
+    ratio = Ratio(numerator, denominator, numerator_unit, adds_up=False)
     return Kpi(
         id=column,
         table=table,
@@ -516,6 +575,7 @@ def _lifetime_value(
     null_rule: str = NO_CHURN,
     unit: Unit = "money",
     direction: Direction = "higher_is_better",
+    needs: tuple[str, ...] = (),
 ) -> Kpi:
     return Kpi(
         id=column,
@@ -530,6 +590,7 @@ def _lifetime_value(
         null_rule=null_rule,
         grains=("month",),
         sources=sources,
+        needs=needs,
     )
 
 
@@ -554,13 +615,16 @@ def _survival(
         section="6",
         null_rule=null_rule,
         grains=("month",),
+        parts=("age",) if table == SURVIVAL_CURVE else (),
+        is_snapshot=True,
     )
 
 
 def _churn_share(
     column: str, name: Text, meaning: Text, numerator: str, denominator: str, *, null_rule: str, unit: str | None = None
 ) -> Kpi:
-    ratio = Ratio(numerator, denominator, unit, unit)
+    rows = ALL_REASONS if column.startswith("involuntary") else EVERY_ROW
+    ratio = Ratio(numerator, denominator, unit, unit, adds_up=bool(rows))
     return Kpi(
         id=column,
         table=CHURN_REASONS,
@@ -575,10 +639,13 @@ def _churn_share(
         grains=SPARSE_GRAINS,
         sources=LOSSES,
         ratio=ratio,
+        rows=rows,
+        parts=() if rows else BY_REASON,
     )
 
 
 def _churn_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: str) -> Kpi:
+    rows = ALL_REASONS if column == "unmapped_customers" else EVERY_ROW
     is_money = column == "arr"
     return Kpi(
         id=kpi_id,
@@ -595,6 +662,8 @@ def _churn_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: str
         sources=LOSSES,
         is_additive=True,
         exact="arr_minor" if is_money else column,
+        rows=rows,
+        parts=() if rows else BY_REASON,
     )
 
 
@@ -616,6 +685,7 @@ def _recovery_rate(
         grains=SPARSE_GRAINS,
         sources=PAYMENTS,
         ratio=ratio,
+        rows=ALL_PAYMENTS,
     )
 
 
@@ -636,6 +706,7 @@ def _dunning_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: s
         sources=PAYMENTS if column != "revenue_at_risk" else (*PAYMENTS, *BILLING[:-1]),
         is_additive=True,
         exact=exact,
+        rows=ALL_PAYMENTS,
     )
 
 
@@ -650,6 +721,8 @@ def _health(
     table: str = HEALTH,
     ratio: Ratio | None = None,
     null_rule: str = NO_EVENTS,
+    rows: Mapping[str, str] = EVERY_ROW,
+    parts: tuple[str, ...] = (),
 ) -> Kpi:
     return Kpi(
         id=kpi_id,
@@ -667,6 +740,8 @@ def _health(
         is_additive=ratio is None,
         ratio=ratio,
         exact=None if ratio else column,
+        rows=rows,
+        parts=parts,
     )
 
 
@@ -745,6 +820,7 @@ _RECURRING_REVENUE = [
         null_rule=NO_EVENTS,
         is_additive=True,
         exact="arr_minor",
+        rows=REPORTING,
     ),
     _mrr(
         "mrr_list",
@@ -806,6 +882,7 @@ _RECURRING_REVENUE = [
         null_rule=NO_EVENTS,
         is_additive=True,
         exact="paying_customers",
+        rows=REPORTING,
     ),
     Kpi(
         id="arpa",
@@ -827,6 +904,7 @@ _RECURRING_REVENUE = [
         section="6",
         null_rule="NULL where nobody pays.",
         ratio=Ratio("closing ARR", "paying customers", "annualised minor units of `currency`"),
+        rows=REPORTING,
     ),
 ]
 
@@ -1350,6 +1428,7 @@ _RENEWALS = [
         sources=CONTRACT_TERMS,
         is_additive=True,
         exact="open_count",
+        rows=REPORTING,
     ),
 ]
 
@@ -1384,6 +1463,7 @@ _SURVEYS = [
         null_rule=NO_ANSWERS,
         grains=SPARSE_GRAINS,
         sources=SURVEYS,
+        rows={"instrument": "nps", "survey_id": "all"},
     ),
     _survey_score(
         "csat",
@@ -1470,6 +1550,9 @@ _SURVEYS = [
         grains=SPARSE_GRAINS,
         sources=(*SURVEYS, "survey_invitations"),
         ratio=Ratio("delivered invitations answered", "delivered invitations"),
+        rows={"survey_id": "all"},
+        parts=("instrument",),
+        needs=("survey_invitations",),
     ),
 ]
 
@@ -1755,11 +1838,12 @@ _SUPPORT = [
             "Percentual de cada tipo de problema entre os tickets do período; a soma é 1.",
         ),
         column="ticket_share",
-        ratio=Ratio("tickets of the type", "tickets of all types"),
+        ratio=Ratio("tickets of the type", "tickets of all types", adds_up=False),
         section="13",
         sources=TICKETS,
         null_rule="NULL where no ticket was created.",
         direction="neutral",
+        parts=("ticket_type",),
     ),
     _engagement(
         "resource_rating",
@@ -1777,6 +1861,7 @@ _SUPPORT = [
         sources=RATINGS,
         null_rule="NULL where no view was rated.",
         unit="score",
+        rows={"resource_id": "all"},
     ),
     _engagement(
         "resource_helpful_share",
@@ -1792,6 +1877,7 @@ _SUPPORT = [
         section="13",
         sources=RATINGS,
         null_rule="NULL where nobody said whether it was helpful.",
+        rows={"resource_id": "all"},
     ),
     _engagement(
         "resource_views",
@@ -1808,6 +1894,7 @@ _SUPPORT = [
         sources=RATINGS,
         null_rule=NO_EVENTS,
         unit="count",
+        rows={"resource_id": "all"},
     ),
 ]
 
@@ -1932,6 +2019,7 @@ _ADOPTION = [
         section="14",
         sources=(*USE, "feature_entitlements", "subscription_changes"),
         null_rule="NULL where no account is entitled.",
+        parts=("feature",),
     ),
 ]
 
@@ -2060,6 +2148,7 @@ _INVOICED_REVENUE = [
         grains=SPARSE_GRAINS,
         sources=(*INVOICES, *BILLING[:3]),
         ratio=Ratio("revenue x days of the period", "sum of daily customers", _AMOUNT),
+        rows=REPORTING,
     ),
     *(
         _money_sum(
@@ -2072,6 +2161,7 @@ _INVOICED_REVENUE = [
             section=section,
             grains=SPARSE_GRAINS,
             sources=INVOICES,
+            rows=REPORTING,
         )
         for column, section, name, meaning in (
             (
@@ -2160,6 +2250,7 @@ _LIFETIME_VALUES = [
         ),
         "average_purchase x purchases_per_year x average_customer_years",
         sources=(*INVOICES, *BILLING[:3]),
+        needs=("invoices",),
     ),
     _lifetime_value(
         "clv_formula_net",
@@ -2175,6 +2266,7 @@ _LIFETIME_VALUES = [
         ),
         "clv_formula - retention_cost_per_year x average_customer_years",
         sources=(*INVOICES, "costs", *BILLING[:3]),
+        needs=("invoices", "costs"),
     ),
     _lifetime_value(
         "clv_margin",
@@ -2228,6 +2320,7 @@ _LIFETIME_VALUES = [
         "clv_margin / CAC of the month",
         unit="ratio",
         sources=(*BILLING, "costs"),
+        needs=("costs",),
     ),
     _lifetime_value(
         "cac_payback_months",
@@ -2242,6 +2335,7 @@ _LIFETIME_VALUES = [
         unit="months",
         direction="lower_is_better",
         sources=(*BILLING, "costs"),
+        needs=("costs",),
     ),
 ]
 
@@ -2549,10 +2643,13 @@ _HEALTH = [
             "Percentual das contas com pontuação no período que saíram nos meses do horizonte.",
         ),
         table=HEALTH_BACKTEST,
-        ratio=Ratio("scored account-months followed by churn", "scored account-months whose horizon has passed"),
+        ratio=Ratio(
+            "scored account-months followed by churn", "scored account-months whose horizon has passed", adds_up=False
+        ),
         null_rule="NULL where nobody had a score; a period whose horizon has not passed is absent.",
         unit="rate",
         direction="lower_is_better",
+        parts=("horizon_months", "decile"),
     ),
     _health(
         "health_auc",
@@ -2567,10 +2664,13 @@ _HEALTH = [
         ratio=Ratio(
             "2 x pairs in which who left had the lower score + pairs of equal scores",
             "2 x pairs of one that left and one that stayed",
+            adds_up=False,
         ),
         null_rule=NO_CASES,
         unit="ratio",
         direction="higher_is_better",
+        rows={"decile": "all"},
+        parts=("horizon_months",),
     ),
     _health(
         "health_red_lift",
@@ -2582,10 +2682,14 @@ _HEALTH = [
             "Quantas vezes mais saíram as contas da faixa vermelha do que todas as contas com pontuação.",
         ),
         table=HEALTH_BACKTEST,
-        ratio=Ratio("churn of the red band x scored account-months", "red account-months x churn of all"),
+        ratio=Ratio(
+            "churn of the red band x scored account-months", "red account-months x churn of all", adds_up=False
+        ),
         null_rule="NULL where nobody left or nobody was in the red band, and by decile.",
         unit="ratio",
         direction="higher_is_better",
+        rows={"decile": "all"},
+        parts=("horizon_months",),
     ),
 ]
 
@@ -2608,3 +2712,5 @@ CATALOGUE: tuple[Kpi, ...] = (
     *_DUNNING,
     *_HEALTH,
 )
+
+_BY_COLUMN = {(kpi.table, kpi.column): kpi for kpi in CATALOGUE}

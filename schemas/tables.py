@@ -12,6 +12,7 @@ from schemas import (
     marts_support,
     marts_surveys,
     marts_value,
+    marts_values,
 )
 from schemas.contract import Contract, table_name
 
@@ -31,6 +32,7 @@ _CONTRACTS: tuple[type[Contract], ...] = (
     marts_health.HealthScore,
     marts_health.HealthDriver,
     *marts.CONTRACTS,
+    marts_values.KpiValues,
     marts_renewals.Renewals,
     marts_renewals.UpcomingRenewals,
     marts_surveys.SurveyScores,

@@ -4,6 +4,7 @@ A breakage of one invariant often breaks others too; what it leaves whole is sai
 """
 
 MOVEMENTS, RETENTION, COHORTS = "marts.mrr_movements", "marts.retention", "marts.cohorts"
+VALUES = "marts.kpi_values"
 TOTAL_NATIVE = "basis = 'native' AND dimension = 'all'"
 
 
@@ -322,5 +323,10 @@ BREAKAGES = {
     "7_accounts_now_are_closing": one("marts.account_360", "arr_minor = arr_minor + 1", "state = 'paying'"),
     "10_accounts_in_order": one("marts.account_360", "arr_committed_minor = arr_list_minor + 1", "true"),
     "5_actions_are_of_accounts": lost("marts.action_list", "true"),
+    # marts.kpi_values
+    "5_values_are_those_of_the_marts": one(VALUES, "value = value + 1", "kpi = 'csat' AND value IS NOT NULL"),
+    "6_values_occur_once": f"INSERT INTO {VALUES} SELECT * FROM {VALUES} WHERE kpi = 'nps' LIMIT 1",
+    "5_values_of_members_add_up": one(VALUES, "numerator = numerator + 1", "kpi = 'mrr' AND dimension = 'plan'"),
+    "5_values_of_every_kpi": lost(VALUES, "kpi = 'clv_margin' AND dimension = 'all'"),
 }
 """SQL by id of the invariant that it breaks."""

@@ -26,6 +26,7 @@ from warehouse.audit import (
     support,
     surveys,
     value,
+    values,
 )
 from warehouse.audit.invariant import Invariant
 
@@ -46,6 +47,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     *churn.INVARIANTS,
     *health.INVARIANTS,
     *actions.INVARIANTS,
+    *values.INVARIANTS,
 )
 
 SAMPLE_ROWS = 10
