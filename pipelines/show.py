@@ -30,6 +30,8 @@ HEADLINES = (
     "nrr_12m",
     "customer_retention_rate",
     "renewal_rate",
+    "clv_formula",
+    "clv_to_cac",
     "nps",
     "csat",
     "ces_low_effort",
@@ -158,7 +160,8 @@ def headlines(con: duckdb.DuckDBPyConnection) -> list[Value]:
                 is_observed=not now["not_observed"],
                 was_observed=not then["not_observed"],
                 currency=now["currency"],
-                n=now["n"],
+                # A count is its own n; the mart's n is that of the rates beside it.
+                n=None if kpi.unit == "count" else now["n"],
             )
         )
     return values
