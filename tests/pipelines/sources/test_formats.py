@@ -177,3 +177,17 @@ def test_a_file_that_nothing_fits_names_the_nearest_mapping_and_what_it_misses(t
     found = detect(file)
     assert found.formats == ()
     assert found.near == ("salesforce_opportunities_csv", ("^CloseDate$",))
+
+
+def test_a_qualtrics_tsv_in_utf16_is_detected_and_read(tmp_path, stage):
+    rows = list(csv.reader((CASES / "qualtrics_csv" / "export.csv").read_text().splitlines(keepends=True)))
+    file = tmp_path / "q.tsv"
+    with file.open("w", encoding="utf-16", newline="") as text:
+        csv.writer(text, dialect="excel-tab").writerows(rows[:4])
+    found = detect(file)
+    assert (found.formats, found.read) == (("qualtrics_csv",), {"encoding": "utf-16"})
+    score = "columns: {score: {from: Q1, extract: '^(.+) -'}}"
+    tables = f"survey_responses: {{format: qualtrics_csv, files: q.tsv, read: {{encoding: utf-16}}, {score}}}"
+    accepted = stage(tables, {}).accepted
+    assert accepted["responded_at"].dt.strftime("%Y-%m-%d %H:%M:%S").to_list() == ["2025-07-16 01:01:08"]
+    assert accepted["score"].to_list() == [10]
