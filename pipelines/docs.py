@@ -104,7 +104,8 @@ sources:
 
 `kpis sources detect FILE` proposes the mapping of a file, `kpis sources init FOLDER` writes a `sources.yaml` for a
 folder of exports, and `kpis sources preview NAME` shows what comes of it. Vendors change their exports: a header that
-is gone stops the source with a message. A row whose words the mapping does not know is refused, not guessed.
+is gone stops the source with a message. A row whose words the mapping does not know is refused, not guessed. The
+layouts are those of documentation, SDKs and public files; look at the preview of yours before you trust it.
 """
 
 _POLICY_HEAD = """\

@@ -15,16 +15,19 @@ class UnreadableFile(SourceError):
     """A file that cannot be taken apart into rows and cells."""
 
 
-def read_json(path: Path, read: Reading, place: str, *, as_lines: bool) -> pl.DataFrame:
-    """The objects of a file as rows. Numbers keep their digits, true and false are words, null is blank.
+def read_json(path: Path, read: Reading, place: str, *, as_lines: bool, limit: int | None = None) -> pl.DataFrame:
+    """The objects of a file as rows, or at least the first `limit` of them.
 
-    `read.rows`: path to the rows within each document, through lists; a part that a document lacks is passed over, so
-    that pages, lines and plain lists of objects are read alike. `read.explode`: path to a list within each row; each
-    of its elements becomes a row of its own beside the other values, a row without elements stays one.
-    Of other lists the elements stand under their position (`discounts.0.id`).
+    Numbers keep their digits, true and false are words, null is blank. `read.rows`: path to the rows within each
+    document, through lists; a part that a document lacks is passed over, so that pages, lines and plain lists of
+    objects are read alike. `read.explode`: path to a list within each row; each of its elements becomes a row of its
+    own beside the other values, a row without elements stays one. Of other lists the elements stand under their
+    position (`discounts.0.id`).
     """
     rows: list[dict[str, str]] = []
     for document in _documents(path, place, as_lines):
+        if limit is not None and len(rows) >= limit:
+            break
         for found in _walk(document, read.rows.split(".") if read.rows else []):
             if not isinstance(found, dict):
                 raise UnreadableFile(

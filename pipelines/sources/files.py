@@ -130,7 +130,7 @@ def read_file(path: Path, read: Reading, place: str, rows: int | None = None) ->
     if kind == "parquet":
         frame = _read_parquet(path, place)
     elif kind in ("json", "jsonl"):
-        frame = read_json(path, read, place, as_lines=kind == "jsonl")
+        frame = read_json(path, read, place, as_lines=kind == "jsonl", limit=rows)
     else:
         frame = _with_header_values(_read_text(path, kind, read, place, rows), read, place)
     return frame.drop(PROVENANCE, strict=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipelines.config import ColumnMapping, Like, TableMapping, Zone, ZoneColumn, near
+from pipelines.config import ColumnMapping, Like, TableMapping, ZoneColumn, near
 from pipelines.sources.shapes import canonical_columns
 from schemas.contract import ColumnSpec, Contract
 from schemas.currencies import EXPONENTS
@@ -55,7 +55,7 @@ def bind(spec: TableMapping, contract: type[Contract], headers: Sequence[str], p
                     f"({column.description}) Map it under `columns`. {listing(column.name, headers)}"
                 )
             continue
-        found = _bind_one(column, mapping, spec.tz, headers, f"{place}, column {column.name!r}")
+        found = _bind_one(column, mapping, spec, headers, f"{place}, column {column.name!r}")
         if found is not None:
             bound[column.name] = found
     for name, one in bound.items():
@@ -68,7 +68,7 @@ def bind(spec: TableMapping, contract: type[Contract], headers: Sequence[str], p
 
 
 def _bind_one(
-    column: ColumnSpec, mapping: ColumnMapping, table_zone: Zone | None, headers: Sequence[str], place: str
+    column: ColumnSpec, mapping: ColumnMapping, spec: TableMapping, headers: Sequence[str], place: str
 ) -> Bound | None:
     found: list[str] = []
     if mapping.from_ is not None:
@@ -78,10 +78,10 @@ def _bind_one(
             if mapping.optional:
                 return None
             wanted = " or ".join(choice.like if isinstance(choice, Like) else choice for choice in choices)
-            raise MissingColumn(
-                f"{place}: the file has no header {wanted!r}. Correct `from`, or write `optional: true` "
-                f"if some files lack it. {listing(wanted, headers)}"
-            )
+            advice = "Correct `from`, or write `optional: true` if some files lack it"
+            if spec.format:
+                advice = f"Beside `format: {spec.format}` write `columns: {{{column.name}: ...}}` with the right header"
+            raise MissingColumn(f"{place}: the file has no header {wanted!r}. {advice}. {listing(wanted, headers)}")
     currency = None if mapping.currency == "currency" else mapping.currency
     if currency is not None and (currency in headers or currency not in EXPONENTS):
         currency = must_find(currency, headers, place)
@@ -90,7 +90,7 @@ def _bind_one(
         hashed = [(name, header) for name, header in hashed if header is not None]
     zone = mapping.tz
     if zone is None and (isinstance(column.dtype, pl.Datetime) or (column.dtype == pl.Date and mapping.time)):
-        zone = table_zone
+        zone = spec.tz
     if isinstance(zone, ZoneColumn):
         zone = ZoneColumn(from_=must_find(zone.from_, headers, place))
     return Bound(

@@ -18,6 +18,7 @@ from pipelines.config import ConfigError, load_settings
 from pipelines.sources import ready_made
 from pipelines.sources.detect import detect
 from pipelines.sources.files import WrongExport, read_raw
+from pipelines.sources.headers import MissingColumn
 from pipelines.sources.mapping import to_canonical
 from schemas.contract import polars_schema
 from schemas.sources import CONTRACTS
@@ -177,3 +178,25 @@ def test_a_file_that_nothing_fits_names_the_nearest_mapping_and_what_it_misses(t
     found = detect(file)
     assert found.formats == ()
     assert found.near == ("salesforce_opportunities_csv", ("^CloseDate$",))
+
+
+def test_a_qualtrics_tsv_in_utf16_is_detected_and_read(tmp_path, stage):
+    rows = list(csv.reader((CASES / "qualtrics_csv" / "export.csv").read_text().splitlines(keepends=True)))
+    file = tmp_path / "q.tsv"
+    with file.open("w", encoding="utf-16", newline="") as text:
+        csv.writer(text, dialect="excel-tab").writerows(rows[:4])
+    found = detect(file)
+    assert (found.formats, found.read) == (("qualtrics_csv",), {"encoding": "utf-16"})
+    score = "columns: {score: {from: Q1, extract: '^(.+) -'}}"
+    tables = f"survey_responses: {{format: qualtrics_csv, files: q.tsv, read: {{encoding: utf-16}}, {score}}}"
+    accepted = stage(tables, {}).accepted
+    assert accepted["responded_at"].dt.strftime("%Y-%m-%d %H:%M:%S").to_list() == ["2025-07-16 01:01:08"]
+    assert accepted["score"].to_list() == [10]
+
+
+def test_a_header_that_a_ready_made_mapping_misses_says_where_to_name_it(stage):
+    tables = "survey_responses: {format: typeform_csv, files: t.csv}"
+    with pytest.raises(
+        MissingColumn, match=r"Beside `format: typeform_csv` write `columns: \{score: \.\.\.\}` with the"
+    ):
+        stage(tables, {"t.csv": "#,Rate us,Submit Date (UTC),Network ID\na,9,2025-07-15 19:01:08,n\n"})
