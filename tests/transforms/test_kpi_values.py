@@ -103,6 +103,14 @@ def test_only_a_period_before_the_first_data_is_not_observed_and_nothing_to_divi
     assert not_observed.rows() == [("liked", MAY, None)]
 
 
+def test_a_period_whose_value_is_not_yet_known_is_not_observed_and_completeness_is_that_of_the_period() -> None:
+    waiting = ANSWERS.filter(period_start=JUNE).with_columns(is_complete=pl.lit(False))
+    values = kpi_values({"marts.sales": SALES, "marts.answers": waiting}, [SALES_KPI, LIKED])
+
+    told = values.filter(pl.col("not_observed")).select("kpi", "period_start", "period_end", "is_complete")
+    assert told.rows() == [("liked", MAY, JUNE, True), ("liked", JULY, AUGUST, False)]
+
+
 def test_a_kpi_without_any_rows_is_not_observed_in_every_period_and_a_snapshot_in_the_newest() -> None:
     marts = {"marts.sales": SALES, "marts.empty": ANSWERS.drop("topic").clear()}
     values = kpi_values(marts, [EMPTY, SALES_KPI, SNAPSHOT])
