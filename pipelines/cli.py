@@ -289,3 +289,6 @@ def _print_json(content: Any) -> None:
 def _fail(message: str, code: int) -> NoReturn:
     err.print(message, style="red", soft_wrap=True, markup=False, highlight=False)
     raise typer.Exit(code)
+
+
+import pipelines.cli_report  # noqa: E402, F401  (adds its command)

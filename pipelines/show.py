@@ -38,6 +38,18 @@ _KEYS = ("age", "ticket_type", "feature", "churn_type", "churn_reason")
 _BY_REASON = ("lost_customers_by_reason", "lost_arr_by_reason", "churn_reason_share", "churn_reason_arr_share")
 """Shown for every churn type and reason; the other KPIs of their table for the total."""
 
+TOTALS = {
+    "basis": "reporting",
+    "series": "net",
+    "survey_id": "all",
+    "resource_id": "all",
+    "churn_type": "all",
+    "churn_reason": "all",
+    "breakdown": "all",
+    "bucket": "all",
+}
+"""The rows that stand for the whole, in those of these columns that a table has."""
+
 BEHIND_AN_ACCOUNT = ("facts.subscription_state", "facts.mrr_ledger", "facts.account_period")
 
 
@@ -75,17 +87,9 @@ def kpi_rows(con: duckdb.DuckDBPyConnection, kpi: Kpi, grain: str, dimension: st
     if grain not in kpi.grains:
         raise UnknownName(f"{kpi.id} has no grain {grain!r}; its grains are {', '.join(kpi.grains)}")
     columns = polars_schema(PUBLISHED[kpi.table])
-    fixed = {
-        "basis": "reporting",
-        "series": "net",
-        "survey_id": "all",
-        "instrument": _instrument(kpi) or "",
-        "resource_id": "all",
-        "churn_type": "" if kpi.id in _BY_REASON else "all",
-        "churn_reason": "" if kpi.id in _BY_REASON else "all",
-        "breakdown": "all",
-        "bucket": "all",
-    }
+    fixed = TOTALS | {"instrument": _instrument(kpi) or ""}
+    if kpi.id in _BY_REASON:
+        fixed |= {"churn_type": "", "churn_reason": ""}
     wanted = {"grain": grain, "dimension": dimension} | {c: v for c, v in fixed.items() if c in columns and v}
     rows: pl.DataFrame = con.sql(
         f"SELECT * FROM {kpi.table} WHERE {' AND '.join(f'{column} = ?' for column in wanted)}",  # names of our own
@@ -160,7 +164,7 @@ def behind(con: duckdb.DuckDBPyConnection, account: str, period: str | None) -> 
         raise UnknownName(f"no account {account!r}; {_did_you_mean(near, ids[:5])}")
     if period is None:
         return frames
-    start, end, grain = _period(period)
+    start, end, grain = parse_period(period)
     states, ledger, periods = (frames[table] for table in BEHIND_AN_ACCOUNT)
     return {
         BEHIND_AN_ACCOUNT[0]: states.filter(
@@ -245,8 +249,11 @@ def check_dimension(name: str) -> str:
     return name
 
 
-def _period(text: str) -> tuple[pl.Expr, pl.Expr, str]:
-    """First day, first day after, and grain of a period written as people write it."""
+def parse_period(text: str) -> tuple[pl.Expr, pl.Expr, str]:
+    """First day, first day after, and grain of a period as people write it: 2026, 2026-Q1, 2026-03 or 2026-03-15.
+
+    Raises UnknownName for anything else.
+    """
     forms = {"year": (4, "{}-01-01"), "month": (7, "{}-01"), "day": (10, "{}")}
     grain = next((name for name, (length, _) in forms.items() if len(text) == length), "")
     day = forms[grain][1].format(text) if grain else ""
