@@ -13,6 +13,7 @@ import polars as pl
 from pipelines import core, health_marts, loading, records
 from pipelines.config import Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
+from pipelines.report import LANGUAGES, output
 from pipelines.resources import RunOptions, Warehouse
 from pipelines.run import Run, published_dir, raw_dir
 from pipelines.steps import STEPS, Step
@@ -22,7 +23,7 @@ from schemas.tables import PUBLISHED
 from schemas.validation import SourceError
 from warehouse.audit import INVARIANTS, Finding, Invariant, audit
 from warehouse.batches import BATCHES
-from warehouse.publish import freshness, mark_stale, publish
+from warehouse.publish import freshness, mark_stale, open_published, publish
 from warehouse.store import first_rows, row_count
 
 EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
@@ -30,6 +31,7 @@ EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXP
 
 PROGRESS = logging.getLogger("kpis.progress")
 RELEASE_KEY = dg.AssetKey(["published", "release"])
+REPORT_KEY = dg.AssetKey(["published", "report"])
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -42,7 +44,8 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     ]
     staged = [key for assets in loads for key in assets.keys if key.path[0] == "staging"]
     built = [_tables(settings, step, _keys(step.reads) or staged) for step in STEPS]
-    return [*loads, *built, _release(settings, sorted(key for assets in built for key in assets.keys))]
+    release = _release(settings, sorted(key for assets in built for key in assets.keys))
+    return [*loads, *built, release, _report(settings)]
 
 
 def _key(*path: str) -> dg.AssetKey:
@@ -205,6 +208,33 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
         )
 
     return release
+
+
+def _report(settings: Settings) -> dg.AssetsDefinition:
+    """The report of the last complete month in every language. A job of its own: drawing costs seconds of CPU."""
+    spec = dg.AssetSpec(
+        REPORT_KEY,
+        description="The published numbers of the last complete month as HTML pages that need no network, one for each "
+        "language, in the folder of reports.",
+        group_name="published",
+        deps=[RELEASE_KEY],
+        kinds={"html"},
+        automation_condition=dg.AutomationCondition.eager(),
+    )
+
+    @dg.multi_asset(name="report", specs=[spec])
+    def report() -> Iterator[dg.MaterializeResult[Any]]:
+        if missing := output.missing_packages():
+            raise dg.Failure(output.how_to_install(missing), allow_retries=False)
+        paths = {language: output.default_path(settings, language) for language in LANGUAGES}
+        with open_published(published_dir(settings)) as con:
+            for language, path in paths.items():
+                output.write(path, output.page(con, settings, language))
+        yield dg.MaterializeResult(
+            metadata={language: dg.MetadataValue.path(str(path)) for language, path in paths.items()}
+        )
+
+    return report
 
 
 def personal_columns() -> dict[str, list[str]]:

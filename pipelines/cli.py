@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines import cli_sources
+from pipelines import cli_report, cli_sources
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +28,7 @@ UNKNOWN_NAME = 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(cli_sources.app, name="sources")
+app.command()(cli_report.report)
 _FARTHEST_DAYS = 366
 PIPE_WIDTH = 160
 """Columns of output that no terminal limits."""

@@ -5,21 +5,28 @@ from typing import Any
 import dagster as dg
 
 from pipelines.alerts import failure_sensor
-from pipelines.assets import build_assets
+from pipelines.assets import REPORT_KEY, build_assets
 from pipelines.config import Settings, load_settings
 from pipelines.resources import RunOptions, Warehouse
 from pipelines.run import warehouse_file
 
 JOB = "daily_kpis"
+REPORT_JOB = "report"
 
 
 def build_defs(settings: Settings) -> dg.Definitions:
     """All Dagster objects of a configuration; tests call it with their own."""
     job = dg.define_asset_job(
         JOB,
-        selection=dg.AssetSelection.all(),
+        selection=dg.AssetSelection.all() - dg.AssetSelection.assets(REPORT_KEY),
         executor_def=dg.in_process_executor,
         description="Extract, validate, build, audit and publish all KPIs for one day.",
+    )
+    report = dg.define_asset_job(
+        REPORT_JOB,
+        selection=dg.AssetSelection.assets(REPORT_KEY),
+        executor_def=dg.in_process_executor,
+        description="Write the published numbers as HTML pages.",
     )
     daily = dg.ScheduleDefinition(
         name="daily",
@@ -31,7 +38,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return dg.Definitions(
         assets=build_assets(settings),
-        jobs=[job],
+        jobs=[job, report],
         schedules=[daily],
         sensors=[failure_sensor(settings)],
         executor=dg.in_process_executor,

@@ -186,7 +186,7 @@ def behind(con: duckdb.DuckDBPyConnection, account: str, period: str | None) -> 
     states, ledger, periods = (frames[table] for table in BEHIND_AN_ACCOUNT)
     if period is None:
         return {table: frames[table] for table in BEHIND_AN_ACCOUNT} | others
-    start, end, grain = _period(period)
+    start, end, grain = parse_period(period)
     days = {table: pl.col(day) for table, day in OF_OTHER_SOURCES.items()}
     return {
         BEHIND_AN_ACCOUNT[0]: states.filter(
@@ -279,7 +279,7 @@ def check_dimension(name: str) -> str:
     return name
 
 
-def _period(text: str) -> tuple[pl.Expr, pl.Expr, str]:
+def parse_period(text: str) -> tuple[pl.Expr, pl.Expr, str]:
     """First day, first day after, and grain of a period written as people write it."""
     forms = {"year": (4, "{}-01-01"), "month": (7, "{}-01"), "day": (10, "{}")}
     grain = next((name for name, (length, _) in forms.items() if len(text) == length), "")

@@ -1,8 +1,12 @@
 """Rates: numerator, denominator and value, side by side. Definitions section 0: never averaged, NULL over nothing."""
 
 from dataclasses import dataclass
+from math import sqrt
 
 import polars as pl
+
+Z_95 = 1.959963984540054
+"""97.5 % quantile of the normal distribution: half the width of a 95 % interval in standard errors."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +32,11 @@ def with_rates(rows: pl.DataFrame, rates: list[Rate], n: pl.Expr, small_n: int) 
     return rows.with_columns(column for rate in rates for column in rate.columns()).with_columns(
         n=n.cast(pl.Int64), small_n=n < small_n
     )
+
+
+def wilson(successes: int, cases: int) -> tuple[float, float]:
+    """The 95 % interval of a share of independent cases, by Wilson's score; cases are above 0."""
+    share, spread = successes / cases, Z_95**2 / cases
+    middle = share + spread / 2
+    half = Z_95 * sqrt(share * (1 - share) / cases + spread / (4 * cases))
+    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))

@@ -13,7 +13,7 @@ from schemas.marts_surveys import SurveyAnswer, SurveyFollowUps, SurveyResponseR
 from schemas.policy import Policy
 from transforms import runs
 from transforms.periods import calendar, local_day, period_start
-from transforms.rates import Rate, with_rates
+from transforms.rates import Z_95, Rate, with_rates
 from transforms.slices import DIMENSIONS, SLICE, UNASSIGNED, complete, sum_by_member, with_members
 
 SURVEY_GRAINS = ("week", "month", "quarter", "year")
@@ -21,8 +21,6 @@ SURVEY_DIMENSIONS = ("survey_channel", "journey_stage", "tool")
 """Dimensions that an answer has of its own, beside those of its account."""
 
 ALL_SURVEYS = "all"
-Z_95 = 1.959963984540054
-"""97.5 % quantile of the normal distribution: half the width of a 95 % interval in standard errors."""
 
 _SERIES = ["instrument", "survey_id"]
 _NPS_SCALES = ((0, 10), (1, 10))

@@ -14,7 +14,7 @@ import yaml
 
 from pipelines import alerts
 from pipelines.config import Settings
-from pipelines.definitions import JOB, build_defs, run_config
+from pipelines.definitions import JOB, REPORT_JOB, build_defs, run_config
 from schemas.contract import column_specs
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
@@ -53,7 +53,8 @@ def test_the_workspace_names_a_module_whose_definitions_load(pytestconfig, setti
 def test_every_source_table_and_every_published_table_is_an_asset(specs):
     tables = {"raw/demo"} | {f"staging/demo/{table}" for table in CONTRACTS}
     assert specs.keys() == tables | {name.replace(".", "/") for name in PUBLISHED} - {"marts/runs"} | {
-        "published/release"
+        "published/release",
+        "published/report",
     }
 
 
@@ -111,7 +112,12 @@ def test_the_job_runs_everything_in_one_process(defs):
     job = defs.resolve_job_def(JOB)
     assert defs.executor is dg.in_process_executor
     assert job.executor_def is dg.in_process_executor
-    assert {node.name for node in job.graph.nodes} == {assets.op.name for assets in defs.assets}
+    assert {node.name for node in job.graph.nodes} == {assets.op.name for assets in defs.assets} - {"report"}
+
+
+def test_the_report_is_a_job_of_its_own_that_waits_for_a_release(defs, specs):
+    assert {node.name for node in defs.resolve_job_def(REPORT_JOB).graph.nodes} == {"report"}
+    assert {dep.asset_key.to_user_string() for dep in specs["published/report"].deps} == {"published/release"}
 
 
 def test_only_extraction_is_retried(defs):
