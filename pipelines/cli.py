@@ -24,7 +24,7 @@ EXIT_CODES = {"published": 0, "failed": 1, "source_failed": 3, "audit_failed": 4
 BAD_CONFIGURATION = 2
 UNKNOWN_NAME = 5
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app: typer.Typer = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 _FARTHEST_DAYS = 366
 PIPE_WIDTH = 160
 """Columns of output that no terminal limits."""
