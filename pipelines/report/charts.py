@@ -21,7 +21,7 @@ COLOURS = ("#1d5fa8", "#b4530a", "#0b7265", "#7b3fb5", "#b3261e", "#56616d")
 DASHES: tuple[list[int], ...] = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [1, 3], [10, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
-_AXIS_FORMATS = {"rate": ".1~%", "count": ",~f", "points": "~g", "score": "~g", "ratio": "~g"}
+_AXIS_FORMATS = {"rate": ".1~%", "count": ",~f", "money": "~s"}
 _CONFIG = {
     "background": "transparent",
     "padding": 2,
@@ -83,7 +83,7 @@ def lines(
     labels = list(dict.fromkeys(dot.label for dots in series for dot in dots))
     names = [str(number) for number in range(len(series))]
     base = alt.Chart(alt.NamedData("rows")).encode(x=_periods(labels))
-    scale = alt.Scale(zero=from_zero, nice=True)
+    scale = alt.Scale(domain=_extent(series, from_zero), nice=True)
     y = alt.Y("value:Q", axis=_amounts(unit), scale=scale)
     colour = alt.Color("series:N", scale=alt.Scale(domain=names, range=list(COLOURS[: len(series)])), legend=None)
     dash = alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=list(DASHES[: len(series)])), legend=None)
@@ -144,7 +144,7 @@ def bars(rows: Sequence[Bar], unit: str, locale: ChartLocale, words: Words, *, c
         "y:N",
         sort=[bar.label for bar in rows],
         scale=alt.Scale(paddingInner=0.3, paddingOuter=0.15),
-        axis=alt.Axis(title=None, labelLimit=140, ticks=False, domain=False),
+        axis=alt.Axis(title=None, labelLimit=185, ticks=False, domain=False),
     )
     ends = [edge for bar in rows for edge in (bar.start, bar.start + bar.value)]
     far = max([*ends, 0.0])
@@ -207,6 +207,14 @@ def steps(points: Sequence[Sequence[tuple[str, float]]], locale: ChartLocale, wo
     return _svg(drawn, {"rows": rows}, locale, words)
 
 
+def _extent(series: Sequence[Sequence[Dot]], from_zero: bool) -> list[float]:
+    """Lowest and highest of what is drawn, intervals included."""
+    drawn = [value for dots in series for dot in dots for value in (dot.value, dot.low, dot.high) if value is not None]
+    low, high = min(drawn), max(drawn)
+    low, high = (min(low, 0.0), max(high, 0.0)) if from_zero else (low, high)
+    return [low, high] if low < high else [low - abs(low) / 10 - 0.01, high + abs(high) / 10 + 0.01]
+
+
 def _periods(labels: Sequence[str]) -> alt.X:
     return alt.X(
         "x:N",
@@ -218,7 +226,7 @@ def _periods(labels: Sequence[str]) -> alt.X:
 def _amounts(unit: str) -> alt.Axis:
     return alt.Axis(
         title=None,
-        format=_AXIS_FORMATS.get(unit, "~s"),
+        format=_AXIS_FORMATS.get(unit.split("_", maxsplit=1)[0], ",.2~f"),
         tickCount=5,
         gridColor=GRID,
         domain=False,

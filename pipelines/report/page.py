@@ -16,8 +16,11 @@ from pipelines.report.render import render_page
 from pipelines.report.texts import NO_VALUE
 from pipelines.show import HEADLINES, find_kpi
 from schemas.catalogue import CATALOGUE, Kpi
+from schemas.currencies import EXPONENTS
 
 COHORTS_SHOWN = 13
+_PALE, _DEEP = 0.5, 1.1
+"""Retention at which a cell of a heat map has no shade, and the deepest."""
 LISTED = 12
 """Rows of a list of accounts; the whole list is a mart."""
 
@@ -255,7 +258,7 @@ def _heat(make: Maker, row: Mapping[str, Any] | None, column: str) -> Cell:
         return Cell("")
     mark = "" if row.get("is_complete", True) else "*"
     text = f"{make.formats.number(row[column] * 100)}{mark}"
-    return Cell(text, row[column], round(min(max(row[column], 0.0), 1.2) / 1.2 * 100))
+    return Cell(text, row[column], round((min(max(row[column], _PALE), _DEEP) - _PALE) / (_DEEP - _PALE) * 100))
 
 
 def _survival(make: Maker) -> Figure | Missing:
@@ -327,23 +330,7 @@ def _renewals(make: Maker) -> list[Block]:
 
 def _upcoming(make: Maker) -> list[Block]:
     rows = _of_segment(make, "marts.upcoming_renewals", "due_on, arr_minor DESC, term_id")
-    by_horizon = [
-        [
-            Cell(make.say("next_days", days=days)),
-            make.count(sum(row["days_to_go"] <= days for row in rows)),
-            make.money(sum(row["arr"] for row in rows if row["days_to_go"] <= days)),
-        ]
-        for days in (30, 60, 90, 180)
-    ]
-    as_of = make.say("state_of", day=make.formats.day(make.published.scope.as_of))
-    soon = Table(
-        "upcoming",
-        make.say("upcoming"),
-        [(make.say("due_on"), False), (make.say("terms"), True), (make.say("arr"), True)],
-        by_horizon,
-        notes=[as_of],
-        wide=False,
-    )
+    soon = _by_horizon(make, rows)
     has_health = any(row["health_band"] for row in rows)
     head = [
         (make.say("due_on"), False),
@@ -370,6 +357,24 @@ def _upcoming(make: Maker) -> list[Block]:
     ]
     notes = [_how_many(make, "first_of", rows, "marts.upcoming_renewals")]
     return [soon, Table("upcoming-first", make.say("upcoming"), head, body, notes=notes)]
+
+
+def _by_horizon(make: Maker, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """How many terms are due soon, with their ARR in each currency: native amounts are never added across."""
+    currencies = sorted({row["currency"] for row in rows})
+    body = []
+    for days in (30, 60, 90, 180):
+        due = [row for row in rows if row["days_to_go"] <= days]
+        sums = [sum(row["arr_minor"] for row in due if row["currency"] == currency) for currency in currencies]
+        amounts = [
+            make.money(amount / 10 ** EXPONENTS[currency], currency)
+            for amount, currency in zip(sums, currencies, strict=True)
+        ]
+        body.append([Cell(make.say("next_days", days=days)), make.count(len(due)), *amounts])
+    head = [(make.say("due_on"), False), (make.say("terms"), True)]
+    head += [(f"{make.say('arr')} {currency}", True) for currency in currencies]
+    notes = [make.say("state_of", day=make.formats.day(make.published.scope.as_of))]
+    return Table("upcoming", make.say("upcoming"), head, body, notes=notes)
 
 
 # Customer voice

@@ -336,9 +336,9 @@ SELECT 'month' AS grain, DATE '2026-02-01' AS period_start, DATE '2026-03-01' AS
 """
 BACKTEST = """
 SELECT 'all' AS grain, DATE '2026-01-01' AS period_start, DATE '2026-02-01' AS period_end, decile,
-    6::BIGINT AS horizon_months, 10::DOUBLE AS score_from, 40::DOUBLE AS score_to,
-    8::BIGINT AS cases, 2::BIGINT AS churned_cases,
-    0.25::DOUBLE AS churn_after, 0.87::DOUBLE AS auc, 3.2::DOUBLE AS red_lift, 8::BIGINT AS n
+    6::BIGINT AS horizon_months, 10::DOUBLE AS score_from, 40::DOUBLE AS score_to, 8::BIGINT AS cases,
+    2::BIGINT AS churned_cases, 0.25::DOUBLE AS churn_after, 0.87::DOUBLE AS auc, 3.2::DOUBLE AS red_lift,
+    8::BIGINT AS n
 FROM (VALUES ('01'), ('10'), ('all')) AS deciles(decile)
 """
 
