@@ -178,7 +178,7 @@ class Kpi:
     ratio: Ratio | None = None
     exact: str | None = None
     scale: int = 1
-    rows: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict, hash=False)
     parts: tuple[str, ...] = ()
     n: str | None = "n"
     period: str = "period_start"

@@ -230,7 +230,7 @@ def headline(published: Published, kpi_id: str) -> tuple[Kpi, Point | None, Poin
     kpi = find_kpi(kpi_id)
     rows = published.slice(kpi.table)
     if "instrument" in rows.columns:
-        rows = rows.filter(pl.col("instrument") == kpi.id)
+        rows = rows.filter(pl.col("instrument") == kpi.rows.get("instrument", kpi.id))
     if rows.is_empty():
         return kpi, None, None
     by_start = {row["period_start"]: point(kpi, row) for row in rows.to_dicts()}
