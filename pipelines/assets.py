@@ -222,7 +222,7 @@ def _report(settings: Settings) -> dg.AssetsDefinition:
         automation_condition=dg.AutomationCondition.eager(),
     )
 
-    @dg.multi_asset(name="report", specs=[spec])
+    @dg.multi_asset(name="write_report", specs=[spec])
     def report() -> Iterator[dg.MaterializeResult[Any]]:
         if missing := output.missing_packages():
             raise dg.Failure(output.how_to_install(missing), allow_retries=False)

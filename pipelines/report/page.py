@@ -347,7 +347,7 @@ def _upcoming(make: Maker) -> list[Block]:
             Cell(make.formats.day(row["due_on"])),
             make.count(row["days_to_go"]),
             Cell(row["account_id"]),
-            Cell(make.named(row["owner"])),
+            Cell(make.free(row["owner"])),
             Cell(make.named(row["segment"])),
             make.money(row["arr"], row["currency"]),
             Cell(make.say("yes" if row["is_auto_renew"] else "no")),
@@ -537,7 +537,7 @@ def _support(make: Maker) -> list[Block]:
             "tickets-by-type",
             make.say("tickets_by_type"),
             types,
-            lambda row: make.named(row["ticket_type"]),
+            lambda row: make.free(row["ticket_type"]),
             find_kpi("tickets_by_type"),
             first_column=make.say("type"),
         ),
@@ -621,7 +621,7 @@ def _by_stage(make: Maker) -> Table | Missing:
     found = {(row["stage"], row["risk"]): row["customers"] for row in rows.to_dicts()}
     head = [(make.say("stage"), False), *((make.named(risk), True) for risk in risks)]
     body = [
-        [Cell(make.named(stage)), *(make.count(found.get((stage, risk), 0)) for risk in risks)]
+        [Cell(make.free(stage)), *(make.count(found.get((stage, risk), 0)) for risk in risks)]
         for stage in rows["stage"].unique().sort().to_list()
     ]
     notes = [f"{make.formats.period(rows['month'][0], 'month')}. marts.segments"]
@@ -656,7 +656,7 @@ def _actions(make: Maker) -> list[Block]:
         body = [
             [
                 Cell(row["account_id"]),
-                Cell(make.named(row["owner"])),
+                Cell(make.free(row["owner"])),
                 Cell(make.named(row["segment"])),
                 make.money(row["arr"], row["currency"]),
                 *([Cell(make.formats.day(row["act_by"]))] if has_day else []),

@@ -15,6 +15,8 @@ from pipelines.report.texts import NO_VALUE, named, word
 from pipelines.show import find_kpi
 from schemas.catalogue import Kpi
 
+_NONE = ("unassigned", "untyped")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -117,6 +119,10 @@ class Maker:
     def named(self, value: str | None) -> str:
         """A value of a list in the page's language."""
         return named(value, self.formats.language)
+
+    def free(self, value: str | None) -> str:
+        """A value that the company itself gives, such as an owner or plan: only that there is none is translated."""
+        return self.named(value) if value is None or value in _NONE else value
 
     def name(self, kpi: Kpi) -> str:
         """A KPI's name."""

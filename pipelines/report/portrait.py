@@ -17,7 +17,7 @@ from schemas.currencies import EXPONENTS
 
 NEWEST = 8
 """Rows of each list; `kpis explain` and the facts have all."""
-_WHO = ("segment", "plan", "country", "industry", "channel", "owner", "tenure", "life_cycle_stage", "churn_risk")
+_WHO = ("plan", "country", "industry", "channel", "owner", "tenure", "life_cycle_stage", "churn_risk")
 
 Block = Figure | Table | Missing
 
@@ -47,10 +47,11 @@ def portrait(con: duckdb.DuckDBPyConnection, scope: Scope, language: str, accoun
         ),
         Section("actions", make.say("actions"), [_actions(make, account)]),
         Section("revenue", make.say("revenue"), [*_history(make, account), _changes(make, account)]),
-        Section("more", make.say("renewals"), [_terms(make, account)]),
-        Section("voice", make.say("surveys"), [_answers(make, account), _tickets(make, account)]),
+        Section(
+            "voice", make.say("history"), [_terms(make, account), _answers(make, account), _tickets(make, account)]
+        ),
     ]
-    return render_page(make, make.say("portrait"), head, [], sections)
+    return render_page(make, make.say("portrait"), head, [], sections, kind="portrait")
 
 
 def _who(make: Maker, row: dict[str, Any]) -> Table:
@@ -58,7 +59,8 @@ def _who(make: Maker, row: dict[str, Any]) -> Table:
     if row["churned_on"]:
         lines.append((make.say("lost_on"), make.formats.day(row["churned_on"])))
         lines.append((make.say("reason"), f"{row['churn_reason']} ({make.named(row['churn_type'])})"))
-    lines += [(make.say(name), make.named(row[name])) for name in _WHO]
+    lines.append((make.say("segment"), make.named(row["segment"])))
+    lines += [(make.say(name), make.free(row[name])) for name in _WHO]
     return _pairs(make, "who", make.say("account"), [(name, Cell(text)) for name, text in lines])
 
 
@@ -203,22 +205,16 @@ def _terms(make: Maker, account: str) -> Table:
     rows = make.published.query(
         "SELECT * FROM facts.contract_term WHERE account_id = ? ORDER BY term_end DESC, term_id", account
     ).to_dicts()
-    head = [
-        (make.say("term"), False),
-        (make.say("due_on"), False),
-        (make.say("arr"), True),
-        (make.say("outcome"), False),
-    ]
+    head = [(make.say("due_on"), False), (make.say("arr"), True), (make.say("outcome"), False)]
     body = [
         [
-            Cell(row["term_id"]),
             Cell(make.formats.day(row["term_end"])),
             make.money(row["arr_minor"] / 10 ** EXPONENTS[row["currency"]], row["currency"]),
             Cell(make.named(row["outcome"])),
         ]
         for row in rows[:NEWEST]
     ]
-    return Table("terms", make.say("contracts"), head, body, notes=_how_many(make, rows))
+    return Table("terms", make.say("contracts"), head, body, notes=_how_many(make, rows), wide=False)
 
 
 def _answers(make: Maker, account: str) -> Table:
@@ -249,7 +245,7 @@ def _tickets(make: Maker, account: str) -> Table:
     body = [
         [
             Cell(make.formats.day(row["created_on"])),
-            Cell(make.named(row["ticket_type"])),
+            Cell(make.free(row["ticket_type"])),
             Cell(make.named(row["severity"])),
             Cell(make.say("yes" if row["is_solved"] else "no")),
         ]

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
 import duckdb
 import polars as pl
@@ -53,7 +53,6 @@ class Scope:
 
     release: str
     as_of: date
-    published_at: datetime
     policy_version: str
     currency: str
     grain: str
@@ -193,7 +192,7 @@ def find_scope(con: duckdb.DuckDBPyConnection, period: str | None = None, segmen
     Raises UnknownName for a period or segment that the release does not have.
     """
     runs = con.execute(
-        "SELECT release, as_of, finished_at, policy_version FROM marts.runs ORDER BY finished_at DESC LIMIT 1"
+        "SELECT release, as_of, policy_version FROM marts.runs ORDER BY finished_at DESC LIMIT 1"
     ).fetchall()
     months = con.execute(
         "SELECT period_start, period_end, is_complete, currency FROM marts.revenue_per_customer "
@@ -221,8 +220,8 @@ def find_scope(con: duckdb.DuckDBPyConnection, period: str | None = None, segmen
         start, end, is_complete = found[0]
     if segment is not None:
         _check_segment(con, segment)
-    release, as_of, published_at, policy_version = runs[0]
-    return Scope(release, as_of, published_at, policy_version, months[0][3], grain, start, end, is_complete, segment)
+    release, as_of, policy_version = runs[0]
+    return Scope(release, as_of, policy_version, months[0][3], grain, start, end, is_complete, segment)
 
 
 def headline(published: Published, kpi_id: str) -> tuple[Kpi, Point | None, Point | None]:

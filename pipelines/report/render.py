@@ -12,14 +12,20 @@ from schemas.catalogue import CATALOGUE
 
 
 def render_page(
-    make: Maker, title: str, head: Mapping[str, str], notes: Sequence[str], sections: Sequence[Section]
+    make: Maker,
+    title: str,
+    head: Mapping[str, str],
+    notes: Sequence[str],
+    sections: Sequence[Section],
+    kind: str = "report",
 ) -> str:
-    """The page of these sections, with the definitions of all KPIs that they show."""
+    """The page of these sections, with the definitions of all KPIs that they show; `kind` is for the style sheet."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     folder = files("pipelines.report")
     template = environment.from_string((folder / "template.html.j2").read_text(encoding="utf-8"))
     return template.render(
         language=make.formats.language,
+        kind=kind,
         title=title,
         style=Markup((folder / "style.css").read_text(encoding="utf-8")),
         head=head,

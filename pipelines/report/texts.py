@@ -149,7 +149,6 @@ WORDS: dict[str, Text] = {
     "formula": Text("Formula", "Fórmula", "Fórmula"),
     "column": Text("Column", "Columna", "Coluna"),
     "section": Text("Definitions section", "Sección de las definiciones", "Seção das definições"),
-    "unit": Text("Unit", "Unidad", "Unidade"),
     "not_observed": Text("not observed", "no observado", "não observado"),
     "nothing_to_show": Text(
         "Not observed: it needs the tables {tables}.",
@@ -162,7 +161,6 @@ WORDS: dict[str, Text] = {
         "De todos los clientes, sea cual sea el segmento.",
         "De todos os clientes, seja qual for o segmento.",
     ),
-    "month_table": Text("Known by month: {period}.", "Se conoce por mes: {period}.", "Conhecido por mês: {period}."),
     "chart_of": Text(
         "Chart. {title}, {period}. Newest value: {value}{interval}.",
         "Gráfico. {title}, {period}. Valor más reciente: {value}{interval}.",
@@ -224,7 +222,6 @@ WORDS: dict[str, Text] = {
     "terms": Text("Terms", "Plazos", "Prazos"),
     "arr": Text("ARR", "ARR", "ARR"),
     "auto_renews": Text("Renews unless cancelled", "Se renueva salvo cancelación", "Renova salvo cancelamento"),
-    "likelihood": Text("Likelihood", "Probabilidad", "Probabilidade"),
     "health_band": Text("Health", "Salud", "Saúde"),
     "next_days": Text("in the next {days} days", "en los próximos {days} días", "nos próximos {days} dias"),
     "first_of": Text(
@@ -268,8 +265,10 @@ WORDS: dict[str, Text] = {
     "day": Text("Day", "Día", "Dia"),
     "movement": Text("Movement", "Movimiento", "Movimento"),
     "amount": Text("Amount", "Importe", "Valor"),
+    "history": Text(
+        "Contracts, answers and tickets", "Contratos, respuestas y tickets", "Contratos, respostas e chamados"
+    ),
     "contracts": Text("Contract terms", "Plazos de contrato", "Prazos de contrato"),
-    "term": Text("Term", "Plazo", "Prazo"),
     "outcome": Text("Outcome", "Resultado", "Resultado"),
     "answers": Text("Survey answers", "Respuestas a encuestas", "Respostas a pesquisas"),
     "survey": Text("Survey", "Encuesta", "Pesquisa"),

@@ -112,11 +112,11 @@ def test_the_job_runs_everything_in_one_process(defs):
     job = defs.resolve_job_def(JOB)
     assert defs.executor is dg.in_process_executor
     assert job.executor_def is dg.in_process_executor
-    assert {node.name for node in job.graph.nodes} == {assets.op.name for assets in defs.assets} - {"report"}
+    assert {node.name for node in job.graph.nodes} == {assets.op.name for assets in defs.assets} - {"write_report"}
 
 
 def test_the_report_is_a_job_of_its_own_that_waits_for_a_release(defs, specs):
-    assert {node.name for node in defs.resolve_job_def(REPORT_JOB).graph.nodes} == {"report"}
+    assert {node.name for node in defs.resolve_job_def(REPORT_JOB).graph.nodes} == {"write_report"}
     assert {dep.asset_key.to_user_string() for dep in specs["published/report"].deps} == {"published/release"}
 
 

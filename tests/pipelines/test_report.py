@@ -294,6 +294,18 @@ def test_a_portrait_of_a_hostile_name_stays_in_the_folder_of_reports(hostile, kp
     assert written.name == "account--script-alert-x-script--en.html"
 
 
+def test_terms_due_are_added_up_in_each_currency_by_itself(page, sample):
+    with open_published(published_dir(sample)) as con:
+        sums = con.sql(
+            "SELECT currency, sum(arr) FROM marts.upcoming_renewals WHERE days_to_go <= 180 GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+        terms = con.sql("SELECT count(*) FROM marts.upcoming_renewals").fetchall()[0][0]
+    assert len(sums) > 1
+    shown = page(sample)
+    assert shown.values["upcoming"][-len(sums) - 1 :] == pytest.approx([terms, *(float(arr) for _, arr in sums)])
+    assert all(f"ARR {currency}" in shown.text("upcoming") for currency, _ in sums)
+
+
 # The portrait
 
 
