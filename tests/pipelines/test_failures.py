@@ -187,9 +187,7 @@ def kill_when(process: subprocess.Popen[str], step: str, seconds: float) -> None
 
 
 @pytest.mark.usefixtures("quick_dagster")
-def test_a_killed_run_leaves_the_old_publication_whole_and_the_next_run_is_right(
-    six_customers, copy_of, company, tables, kpis
-):
+def test_a_killed_run_leaves_the_old_publication_whole_and_the_next_run_is_right(six_customers, copy_of, tables, kpis):
     settings = copy_of(six_customers)
     before, release = tables(settings), current_release(published_dir(settings))
     append(settings, NEW_CUSTOMER)
@@ -211,7 +209,8 @@ def test_a_killed_run_leaves_the_old_publication_whole_and_the_next_run_is_right
     process = kpis(*run)
     _, error = process.communicate()
     assert process.returncode == 0, error
-    undisturbed = company({"subscriptions.csv": (settings.base_dir / "subscriptions.csv").read_text()})
+    undisturbed = copy_of(six_customers)
+    append(undisturbed, NEW_CUSTOMER)
     assert run_job(undisturbed, FEBRUARY).outcome == "published"
     same_numbers(tables(settings), tables(undisturbed))
     assert list(published_dir(settings).rglob(".tmp-*")) == []
