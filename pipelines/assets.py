@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from pipelines import core, loading, records
+from pipelines import core, health_marts, loading, records
 from pipelines.config import Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.report import LANGUAGES, output
@@ -196,6 +196,7 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
                 without=personal_columns(),
                 keys={table: key_columns(contract) for table, contract in PUBLISHED.items()},
             )
+            health_marts.keep_history(con, run)
         yield dg.MaterializeResult(
             metadata={
                 "release": published.name,
@@ -308,8 +309,16 @@ def _built_result(con: duckdb.DuckDBPyConnection, run: Run, table: str) -> dg.Ma
             "dagster/row_count": row_count(con, table),
             "as_of": run.as_of.isoformat(),
             "preview": dg.MetadataValue.md(preview(rows, PUBLISHED[table])),
+            **_summary(con, table),
         },
     )
+
+
+def _summary(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, dg.MetadataValue[Any]]:
+    """What is best read as a whole: the back-test of the health score."""
+    if table != health_marts.BACKTEST:
+        return {}
+    return {"back-test": dg.MetadataValue.md(as_markdown(health_marts.backtest_for_reading(con)))}
 
 
 def _check_result(finding: Finding) -> dg.AssetCheckResult:

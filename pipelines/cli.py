@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines import cli_report, cli_sources
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -24,7 +26,9 @@ EXIT_CODES = {"published": 0, "failed": 1, "source_failed": 3, "audit_failed": 4
 BAD_CONFIGURATION = 2
 UNKNOWN_NAME = 5
 
-app: typer.Typer = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app.add_typer(cli_sources.app, name="sources")
+app.command()(cli_report.report)
 _FARTHEST_DAYS = 366
 PIPE_WIDTH = 160
 """Columns of output that no terminal limits."""
@@ -164,23 +168,29 @@ def show(
     out.print(
         f"{found.name.en}: {found.meaning.en}\n{found.formula}; {', '.join(about)}", soft_wrap=True, highlight=False
     )
-    _print_frame(for_reading(rows, grain), None, as_json=False, unit=found.unit)
+    _print_frame(for_reading(rows, found, grain), None, as_json=False, unit=found.unit)
 
 
 @app.command()
 def explain(
-    account: Annotated[str, typer.Argument(help="Account id.")],
-    period: Annotated[str | None, typer.Option(help="2026, 2026-Q1, 2026-03 or 2026-03-15.")] = None,
+    what: Annotated[str, typer.Argument(metavar="ACCOUNT|KPI", help="Id of an account or of a KPI.")],
+    period: Annotated[
+        str | None, typer.Option(help="Of an account: 2026, 2026-Q1, 2026-03 or 2026-03-15 only.")
+    ] = None,
     config: ConfigDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the states, ledger rows and movements behind an account's numbers."""
+    """Show the facts behind an account's numbers; or what a KPI means, how it is reckoned and from what."""
     settings = _settings(config)
-    from pipelines.show import UnknownName, account_for_reading, behind
+    from pipelines.show import UnknownName, about_kpi, account_for_reading, behind
 
+    kpi = about_kpi(what)
+    if kpi is not None:
+        _print_facts(kpi, as_json)
+        return
     try:
         with _published(settings) as con:
-            frames = behind(con, account, period)
+            frames = behind(con, what, period)
     except UnknownName as error:
         _fail(str(error), UNKNOWN_NAME)
     if as_json:
@@ -238,13 +248,14 @@ def _progress(*, quiet: bool) -> Iterator[None]:
 
 
 def _print_headlines(values: list[Any], as_of: date) -> None:
-    month = values[0].period or "no complete month yet"
+    month = values[0].month or "no complete month yet"
     table = Table("KPI", month, "month before", "n", title=f"Headline KPIs, as of {as_of}")
     for column in table.columns[1:]:
         column.justify = "right"
     for one in values:
         shown = (
-            _value(value, one.kpi.unit, one.currency, observed=one.n is not None) for value in (one.value, one.before)
+            _value(value, one.kpi.unit, one.currency, observed=observed)
+            for value, observed in ((one.value, one.is_observed), (one.before, one.was_observed))
         )
         table.add_row(one.kpi.name.en, *shown, _count(one.n))
     out.print(table)
@@ -259,6 +270,17 @@ def _print_frame(rows: "pl.DataFrame", title: str | None, as_json: bool, unit: s
         table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
     for row in rows.rows():
         table.add_row(*(escape(_cell(name, value, unit)) for name, value in zip(rows.columns, row, strict=True)))
+    out.print(table)
+
+
+def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(facts)
+        return
+    table = Table(show_header=False)
+    for name, value in facts.items():
+        if value is not None:
+            table.add_row(name.replace("_", " "), escape(str(value)))
     out.print(table)
 
 
@@ -289,6 +311,3 @@ def _print_json(content: Any) -> None:
 def _fail(message: str, code: int) -> NoReturn:
     err.print(message, style="red", soft_wrap=True, markup=False, highlight=False)
     raise typer.Exit(code)
-
-
-import pipelines.cli_report  # noqa: E402, F401  (adds its command)

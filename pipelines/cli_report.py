@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli
+ConfigDir = Annotated[Path | None, typer.Option("--config", help="Folder with sources.yaml; KPIS_CONFIG.")]
 
 
 class Language(StrEnum):
@@ -17,16 +17,17 @@ class Language(StrEnum):
     pt = "pt"
 
 
-@cli.app.command()
 def report(
     language: Annotated[Language, typer.Option(help="Language of texts, numbers and dates.")] = Language.en,
     period: Annotated[str | None, typer.Option(help="2026, 2026-Q1 or 2026-03; else the last complete month.")] = None,
     segment: Annotated[str | None, typer.Option(help="Only this segment of the accounts.")] = None,
     account: Annotated[str | None, typer.Option(help="The portrait of this account instead.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; else one in <data>/reports.")] = None,
-    config: cli.ConfigDir = None,
+    config: ConfigDir = None,
 ) -> None:
     """Write the published numbers as one HTML page that needs no network: charts, tables, lists, definitions."""
+    from pipelines import cli
+
     settings = cli._settings(config)
     from pipelines.report import output
     from pipelines.show import UnknownName

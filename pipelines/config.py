@@ -12,9 +12,10 @@ from zoneinfo import available_timezones
 
 import polars as pl
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipelines.sources.periods import canonical_columns
+from pipelines.sources.ready_made import UnknownFormat, merged
+from pipelines.sources.shapes import canonical_columns
 from schemas.policy import Policy
 from schemas.sources import CONTRACTS
 
@@ -50,25 +51,61 @@ class Like(_Model):
         return value
 
 
+def _with_group(pattern: str) -> str:
+    try:
+        pl.Series([""]).str.extract(pattern, 1)
+        groups = re.compile(pattern).groups
+    except (pl.exceptions.ComputeError, re.error):
+        groups = 0
+    if not groups:
+        raise ValueError(r"must be a regular expression with a group for the part to keep, such as '(\d+)'")
+    return pattern
+
+
+def _is_sql(expression: str) -> bool:
+    try:
+        pl.sql_expr(expression)
+    except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError):
+        return False
+    return True
+
+
+class ZoneColumn(_Model):
+    """A header below which each row names its time zone."""
+
+    from_: str = Field(alias="from")
+
+
+def _checked_zone(value: str | ZoneColumn | None) -> str | ZoneColumn | None:
+    if isinstance(value, str) and value not in available_timezones():
+        raise ValueError(f"{value!r} is no IANA time zone; write for example Europe/Madrid or America/Costa_Rica")
+    return value
+
+
+Zone = Annotated[str | ZoneColumn, AfterValidator(_checked_zone)]
+
+
 class ColumnMapping(_Model):
     """How one canonical column is made from a file. `docs/sources.md` explains every key."""
 
-    from_: str | Like | None = Field(None, alias="from")
+    from_: str | Like | tuple[str | Like, ...] | None = Field(None, alias="from")
     const: Scalar | None = None
-    hash: tuple[str, ...] | None = Field(None, min_length=1)
+    hash: tuple[str | Like, ...] | None = Field(None, min_length=1)
     extract: str | None = None
     lower: bool = False
     upper: bool = False
     map: dict[str, Scalar | None] | None = None
     default: Scalar | None = None
-    number: Literal["eu"] | None = None
-    money: Literal["major", "minor", "eu"] | None = None
+    number: Literal["eu", "us"] | None = None
+    money: Literal["major", "minor", "eu", "us"] | None = None
     currency: str | None = None
     time: str | None = None
     date: str | None = None
-    tz: str | None = None
+    tz: Zone | None = None
     minus_months: str | None = None
+    plus_minutes: str | None = None
     plus_days: int | None = None
+    salesforce_id: bool = False
     optional: bool = False
 
     @field_validator("map", mode="before")
@@ -80,26 +117,10 @@ class ColumnMapping(_Model):
             raise ValueError("YAML reads yes, no, on, off as true or false; put the word in quotes")
         return {str(word) if isinstance(word, int | float) else word: meaning for word, meaning in value.items()}
 
-    @field_validator("tz")
-    @classmethod
-    def _zone_exists(cls, value: str | None) -> str | None:
-        if value is not None and value not in available_timezones():
-            raise ValueError(f"{value!r} is no IANA time zone; write for example Europe/Madrid or America/Costa_Rica")
-        return value
-
     @field_validator("extract")
     @classmethod
     def _has_group(cls, value: str | None) -> str | None:
-        if value is None:
-            return value
-        try:
-            pl.Series([""]).str.extract(value, 1)
-            groups = re.compile(value).groups
-        except (pl.exceptions.ComputeError, re.error):
-            groups = 0
-        if not groups:
-            raise ValueError(r"must be a regular expression with a group for the part to keep, such as '(\d+)'")
-        return value
+        return value if value is None else _with_group(value)
 
     @model_validator(mode="after")
     def _keys_fit(self) -> "ColumnMapping":
@@ -112,13 +133,29 @@ class ColumnMapping(_Model):
 
 
 class Reading(_Model):
-    """How the cells of a text file are told apart."""
+    """How the rows and cells of a file are told apart."""
 
+    file_type: Literal["csv", "tsv", "parquet", "json", "jsonl"] | None = None
     separator: str | None = Field(None, min_length=1, max_length=1)
     encoding: str = "utf-8"
     header_rows: int = Field(0, ge=0)
     skip: int = Field(0, ge=0)
     decimal_comma: bool = False
+    header_values: dict[str, str] = Field(default_factory=dict)
+    rows: str | None = None
+    explode: str | None = None
+    may_lack: tuple[str, ...] = ()
+
+    @field_validator("header_values")
+    @classmethod
+    def _have_groups(cls, value: dict[str, str]) -> dict[str, str]:
+        return {name: _with_group(pattern) for name, pattern in value.items()}
+
+    @model_validator(mode="after")
+    def _header_rows_hold_values(self) -> "Reading":
+        if self.header_values and not self.header_rows:
+            raise ValueError("`header_values` needs `header_rows` beside it: values stand in the further header rows")
+        return self
 
     @field_validator("encoding")
     @classmethod
@@ -134,10 +171,14 @@ class TableMapping(_Model):
     """The files of one canonical table, and how their columns become its columns."""
 
     files: tuple[str, ...] = Field(min_length=1)
-    format: Literal["csv", "tsv", "parquet"] | None = None
+    format: str | None = None
     read: Reading = Reading()
+    refuse: dict[str, str] = Field(default_factory=dict)
+    let: dict[str, str] = Field(default_factory=dict)
     where: str | None = None
-    shape: Literal["changes", "periods"] = "changes"
+    distinct: tuple[str, ...] = ()
+    tz: Zone | None = None
+    shape: Literal["changes", "periods", "event_log", "mrr_changes"] = "changes"
     snapshot: Literal["full", "append"] = "append"
     columns: dict[str, ColumnMapping | None] = Field(default_factory=dict)
 
@@ -153,13 +194,27 @@ class TableMapping(_Model):
             return value
         return {name: {"from": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
 
+    @field_validator("refuse")
+    @classmethod
+    def _are_regexes(cls, value: dict[str, str]) -> dict[str, str]:
+        for pattern in value:
+            Like(like=pattern)
+        return value
+
+    @field_validator("let")
+    @classmethod
+    def _are_sql(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, expression in value.items():
+            if not _is_sql(expression):
+                raise ValueError(f"{name}: is no SQL expression; write for example: COALESCE(Paid, Due)")
+        return value
+
     @field_validator("where")
     @classmethod
-    def _is_sql(cls, value: str | None) -> str | None:
-        try:
-            return value if value is None or pl.sql_expr(value) is not None else None
-        except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError):
-            raise ValueError("is no SQL condition; write for example: Status <> 'Test' AND Country = 'CR'") from None
+    def _is_condition(cls, value: str | None) -> str | None:
+        if value is not None and not _is_sql(value):
+            raise ValueError("is no SQL condition; write for example: Status <> 'Test' AND Country = 'CR'")
+        return value
 
 
 class FilesSource(_Model):
@@ -167,6 +222,17 @@ class FilesSource(_Model):
 
     kind: Literal["files"]
     tables: dict[str, TableMapping] = Field(min_length=1)
+
+    @field_validator("tables", mode="before")
+    @classmethod
+    def _ready_made(cls, tables: Any) -> Any:
+        """Each table over the ready-made mapping that its `format` names."""
+        if not isinstance(tables, dict):
+            return tables
+        try:
+            return {name: merged(name, given) for name, given in tables.items()}
+        except UnknownFormat as error:
+            raise ValueError(str(error)) from None
 
     @field_validator("tables")
     @classmethod
@@ -236,8 +302,8 @@ def _misfits(table: str, mapping: TableMapping) -> Iterable[str]:
     if table not in CONTRACTS:
         yield f"{table}: no such table{near(table, CONTRACTS)}; the tables are {', '.join(CONTRACTS)}"
         return
-    if mapping.shape == "periods" and table != "subscription_changes":
-        yield f"{table}: `shape: periods` is for subscription_changes alone; leave it out"
+    if mapping.shape != "changes" and table != "subscription_changes":
+        yield f"{table}: `shape: {mapping.shape}` is for subscription_changes alone; leave it out"
         return
     columns = {spec.name: spec.dtype for spec in canonical_columns(CONTRACTS[table], mapping.shape)}
     for name, column in mapping.columns.items():
@@ -247,15 +313,15 @@ def _misfits(table: str, mapping: TableMapping) -> Iterable[str]:
         elif column is not None:
             for keys, types in (
                 (("money",), (pl.Int64,)),
-                (("time", "tz", "minus_months", "plus_days"), (pl.Datetime, pl.Date)),
+                (("time", "tz", "minus_months", "plus_minutes", "plus_days"), (pl.Datetime, pl.Date)),
                 (("date",), (pl.Date,)),
-                (("hash",), (pl.String,)),
+                (("hash", "salesforce_id"), (pl.String,)),
                 (("number",), (pl.Int64, pl.String)),
             ):
                 for key in keys:
                     if getattr(column, key) and columns[name].base_type() not in types:
                         yield f"{at}: `{key}` does not fit a column of type {columns[name]}; leave it out"
-            if column.money in ("major", "eu") and not column.currency and "currency" not in columns:
+            if column.money in ("major", "eu", "us") and not column.currency and "currency" not in columns:
                 yield f"{at}: `money: {column.money}` needs `currency`, a column or a code such as USD"
 
 

@@ -5,9 +5,10 @@ Accounts are computed in shards of whole accounts, one after another, so that me
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from typing import TypeVar
 
 import duckdb
 import polars as pl
@@ -50,6 +51,7 @@ from warehouse.batches import get_watermark, set_watermark
 from warehouse.store import conform, replace_accounts, replace_table, row_count, transaction
 
 ROWS_PER_SHARD = 300_000
+SUMS_HELD = 4
 PERIOD_GRAINS = ("month", "quarter", "year")
 ACCOUNT_FACTS = ("facts.subscription_state", "facts.account_day", "facts.mrr_ledger", "facts.account_period")
 
@@ -64,6 +66,7 @@ MRR_MARTS = (
 _LAST = "last_recomputed"
 
 Progress = Callable[[str], None]
+_Shard = TypeVar("_Shard")
 
 
 @dataclass(frozen=True)
@@ -160,19 +163,21 @@ def build_mrr_marts(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress
     """Rebuilds the marts that rest on the ledger, from the sums of all shards of accounts."""
     rates = exchange_rates(con, run)
     periods = calendars(first_day(con, run), run.as_of)
-    attributes = read(con, "facts.account_attributes")
     losses = read(con, "facts.churn_event")
-    movement, customer, cohort, trailing = [], [], [], []
+    movement: list[Sums] = []
+    customer: list[Sums] = []
+    cohort: list[CohortSums] = []
+    trailing: list[pl.DataFrame] = []
     for accounts, billed in ledger_shards(con):
         progress(f"sums over {accounts.len():,} accounts")
         reasons = losses.filter(pl.col("account_id").is_in(accounts.implode()))
         ledger = with_churn_reasons(billed, reasons)
         days = with_churn_reasons(read(con, "facts.account_day", accounts), reasons)
-        members = attributes.filter(pl.col("account_id").is_in(accounts.implode()))
-        movement.append(movement_sums(ledger, days, members, rates, periods, run.policy, run.as_of))
-        customer.append(customer_sums(days, members, periods, run.policy))
-        cohort.append(cohort_sums(ledger, days, members, rates, periods, run.as_of))
-        trailing.append(trailing_12m(ledger, members, rates, periods, run.policy, run.as_of))
+        members = read(con, "facts.account_attributes", accounts)
+        _add(movement, movement_sums(ledger, days, members, rates, periods, run.policy, run.as_of), Sums.add_up)
+        _add(customer, customer_sums(days, members, periods, run.policy), Sums.add_up)
+        _add(cohort, cohort_sums(ledger, days, members, rates, periods, run.as_of), CohortSums.add_up)
+        _add(trailing, trailing_12m(ledger, members, rates, periods, run.policy, run.as_of), add_up)
     movements = movement_slices(Sums.add_up(movement), periods)
     customers = customer_slices(Sums.add_up(customer), periods)
     cells = cohorts(CohortSums.add_up(cohort), periods, run.policy)
@@ -184,6 +189,13 @@ def build_mrr_marts(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress
         "marts.cohort_averages": cohort_averages(cells, run.policy),
     }
     return {name: write(con, run, name, frame) for name, frame in marts.items()}
+
+
+def _add(sums: list[_Shard], of_shard: _Shard, add_up: Callable[[Sequence[_Shard]], _Shard]) -> None:
+    """Keeps the sums of a shard, and makes one of all as soon as they are many: memory holds only few."""
+    sums.append(of_shard)
+    if len(sums) == SUMS_HELD:
+        sums[:] = [add_up(sums)]
 
 
 def exchange_rates(con: duckdb.DuckDBPyConnection, run: Run, needed: pl.DataFrame | None = None) -> pl.DataFrame:

@@ -7,9 +7,9 @@ from pipelines.accounts import identities
 from pipelines.core import Progress, exchange_rates
 from pipelines.run import Run, read, staged, write
 from transforms import identity
-from transforms.renewals import contract_terms, renewals, upcoming_renewals
+from transforms.renewals import contract_terms, renewals
 
-RENEWAL_TABLES = ("facts.contract_term", "marts.renewals", "marts.upcoming_renewals")
+RENEWAL_TABLES = ("facts.contract_term", "marts.renewals")
 
 
 def build_renewals(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
@@ -26,6 +26,5 @@ def build_renewals(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress)
     frames = (
         terms,
         renewals(terms, attributes, run.policy, run.as_of, rates),
-        upcoming_renewals(terms, attributes, run.as_of),
     )
     return {name: write(con, run, name, frame) for name, frame in zip(RENEWAL_TABLES, frames, strict=True)}

@@ -1,8 +1,8 @@
 """The reference pages, written from the contracts and the catalogue: `python -m pipelines.docs`.
 
 `docs/tables.md` holds every source and published table, `docs/kpis.md` every KPI, `docs/policy.md` every key of
-`policy.yaml`. `--check` writes nothing and fails
-where a page is not what the code says.
+`policy.yaml`, `docs/formats.md` every ready-made mapping, `docs/semantic_model.yaml` the KPIs for machines. `--check`
+writes nothing and fails where a page is not what the code says.
 """
 
 import argparse
@@ -14,10 +14,13 @@ from typing import Any
 import polars as pl
 import yaml
 
+from pipelines.semantic import semantic_model
+from pipelines.sources import ready_made
+from pipelines.sources.ready_made import Format
 from schemas import catalogue
 from schemas.catalogue import Kpi
 from schemas.contract import Contract, column_specs, key_columns, table_name
-from schemas.policy import Policy
+from schemas.policy import HEALTH_VALUES, Policy
 from schemas.sources import SYSTEMS
 from schemas.tables import PUBLISHED
 
@@ -69,6 +72,9 @@ texts stand in `marts.kpi_catalogue`.
 
 - A KPI is a column of a table. A row is one slice: `grain`, `period_start`, `period_end`, `is_complete`, `dimension`
   and `member`, with `basis` and `currency` where it holds money. [tables.md](tables.md) has every column.
+- `marts.kpi_values` has the headline rows of all KPIs by month, quarter and year in the same columns.
+  [semantic_model.yaml](semantic_model.yaml) has a formula on it for every KPI, for tools that read Open Semantic
+  Interchange (Apache Ossie).
 - A rate stands beside its numerator and denominator. To sum up rates, add numerators and denominators and divide again;
   never average rates. `n` says how many cases stand behind a row, `small_n` that they are few.
 - *Additive* KPIs may be added over the members of one dimension, within one period, basis and currency. Balances such
@@ -77,15 +83,48 @@ texts stand in `marts.kpi_catalogue`.
 """
 
 
+_FORMATS_HEAD = """\
+# Ready-made mappings
+
+Written by `python -m pipelines.docs` from `pipelines/sources/formats/`; change those, not this page.
+
+A table of `sources.yaml` names one with `format`, and may override every key and column of it (a column as a whole):
+
+```yaml
+sources:
+  billing:
+    kind: files
+    tables:
+      subscription_changes:
+        format: stripe_subscriptions_csv
+        files: "subscriptions*.csv"
+        columns:
+          plan: Product
+```
+
+`kpis sources detect FILE` proposes the mapping of a file, `kpis sources init FOLDER` writes a `sources.yaml` for a
+folder of exports, and `kpis sources preview NAME` shows what comes of it. Vendors change their exports: a header that
+is gone stops the source with a message. A row whose words the mapping does not know is refused, not guessed. The
+layouts are those of documentation, SDKs and public files; look at the preview of yours before you trust it.
+"""
+
 _POLICY_HEAD = """\
 # Policy
 
 Written by `python -m pipelines.docs` from `schemas/policy.py`; change that, not this page.
 
 What a company may choose, in `policy.yaml` beside `sources.yaml`. A key that is left out has its default. Any other
-value gives another `policy_version`, which stands in every published row, and rebuilds every number. Give the policy a
-`name` of your own: it precedes the version.
+value gives another `policy_version`, which stands in every published row, and rebuilds every number but the health
+scores of months that are over. Give the policy a `name` of your own: it precedes the version.
 """
+
+_HEALTH_HEAD = """
+## Measures of the health score
+
+`health_measures` replaces all of them: name each measure that is to count, with `zero_at`, `hundred_at` and `weight`.
+
+| measure | value | `zero_at` | `hundred_at` | `weight` |
+|---|---|---|---|---|"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,7 +142,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def pages() -> dict[str, str]:
     """The text of each page by file name."""
-    return {"tables.md": "\n".join(_tables()), "kpis.md": "\n".join(_kpis()), "policy.md": "\n".join(_policy())}
+    return {
+        "tables.md": "\n".join(_tables()),
+        "kpis.md": "\n".join(_kpis()),
+        "policy.md": "\n".join(_policy()),
+        "formats.md": "\n".join(_formats()),
+        "semantic_model.yaml": semantic_model(),
+    }
+
+
+def _formats() -> Iterator[str]:
+    yield _FORMATS_HEAD
+    found = [ready_made.load(name) for name in ready_made.names()]
+    yield "| format | export | tables |"
+    yield "|---|---|---|"
+    for one in found:
+        yield _row(f"[`{one.name}`](#{one.name})", one.title, _code(list(one.tables)))
+    for one in found:
+        yield f"\n## {one.name}\n"
+        yield f"{one.title}.\n"
+        yield f"{one.about}\n"
+        yield "```yaml"
+        for table in one.tables:
+            yield f"{table}: {{format: {one.name}, files: {_example_file(one)}}}"
+        yield "```"
+    yield ""
+
+
+def _example_file(one: Format) -> str:
+    ending = next((part for part in ("json", "tsv") if part in one.name.split("_")), "csv")
+    return f'"{one.name.removesuffix(f"_{ending}")}*.{ending}"'
 
 
 def _policy() -> Iterator[str]:
@@ -114,7 +182,12 @@ def _policy() -> Iterator[str]:
         default = yaml.safe_dump(
             Policy().model_dump(mode="json")[name], default_flow_style=True, width=10_000, sort_keys=False
         )
-        yield _row(f"`{name}`", f"`{default.removesuffix('...' + chr(10)).strip()}`", field.description or "")
+        shown = "see below" if name == "health_measures" else f"`{default.removesuffix('...' + chr(10)).strip()}`"
+        yield _row(f"`{name}`", shown, field.description or "")
+    yield _HEALTH_HEAD
+    for measure, scale in Policy().health_measures.items():
+        numbers = (f"{number:g}" for number in (scale.zero_at, scale.hundred_at, scale.weight))
+        yield _row(f"`{measure}`", HEALTH_VALUES[measure], *numbers)
     yield ""
 
 
@@ -190,9 +263,14 @@ def _kpi(kpi: Kpi) -> Iterator[str]:
     yield f"### {kpi.name.en}\n"
     yield f"`{kpi.id}` · es: *{kpi.name.es}* · pt: *{kpi.name.pt}*\n"
     yield f"{kpi.meaning.en}\n"
+    yield f"> es: {kpi.meaning.es}\n>\n> pt: {kpi.meaning.pt}\n"
     yield "| | |"
     yield "|---|---|"
     yield _row("column", f"`{kpi.table}.{kpi.column}`")
+    if kpi.rows:
+        yield _row("headline rows", _code([f"{column} = {value}" for column, value in kpi.rows.items()]))
+    if kpi.parts:
+        yield _row("a row for each", _code(kpi.parts))
     yield _row("formula", kpi.formula)
     if kpi.ratio:
         yield _row("numerator", f"`{kpi.numerator}`: {kpi.ratio.numerator_text}")

@@ -12,7 +12,7 @@ import polars as pl
 
 import transforms
 from pipelines.config import Settings
-from schemas.contract import polars_schema
+from schemas.contract import key_columns, polars_schema
 from schemas.policy import Policy
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
@@ -98,10 +98,16 @@ def sources_of(con: duckdb.DuckDBPyConnection, run: Run, table: str) -> list[str
 def read(
     con: duckdb.DuckDBPyConnection, name: str, accounts: pl.Series | None = None, columns: Sequence[str] | None = None
 ) -> pl.DataFrame:
-    """A published table as built so far, sorted by its columns; of these accounts and columns only if given."""
+    """A published table as built so far, sorted by its key, or by its columns where these lack a part of the key.
+
+    Of these accounts and columns only if given.
+    """
     contract = PUBLISHED[name]
     chosen = list(columns or polars_schema(contract))
-    return store.read(con, name, chosen, accounts=accounts, contract=contract).sort(chosen)
+    key = key_columns(contract)
+    return store.read(con, name, chosen, accounts=accounts, contract=contract).sort(
+        key if set(key) <= set(chosen) else chosen
+    )
 
 
 def write(con: duckdb.DuckDBPyConnection, run: Run, name: str, frame: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,8 @@ from pipelines import (
     churn_marts,
     core,
     crm_marts,
+    health_marts,
+    kpi_values,
     onboarding_marts,
     records,
     support_marts,
@@ -35,9 +37,10 @@ class Step:
 _ATTRIBUTES = ("facts.account_attributes",)
 _CUSTOMERS = (*_ATTRIBUTES, "marts.retention")
 _KNOWN_NOW = (
+    health_marts.SCORE,
     *churn_marts.CHURN_EVENT_TABLES,
     *churn_marts.DUNNING_TABLES,
-    *crm_marts.RENEWAL_TABLES,
+    *health_marts.UPCOMING_TABLES,
     *survey_marts.SURVEY_TABLES,
 )
 
@@ -55,6 +58,14 @@ STEPS: tuple[Step, ...] = (
     Step("onboarding", onboarding_marts.ONBOARDING_TABLES, onboarding_marts.build_onboarding, _ATTRIBUTES),
     Step("value", value_marts.VALUE_TABLES, value_marts.build_value, core.MRR_MARTS),
     Step("segments", action_marts.SEGMENT_TABLES, action_marts.build_segments, core.MRR_MARTS),
+    Step("health", health_marts.HEALTH_TABLES, health_marts.build_health, health_marts.HEALTH_READS),
+    Step(
+        "upcoming_renewals",
+        health_marts.UPCOMING_TABLES,
+        health_marts.build_upcoming_renewals,
+        (*crm_marts.RENEWAL_TABLES, health_marts.SCORE),
+    ),
     Step("actions", action_marts.ACTION_TABLES, action_marts.build_actions, _KNOWN_NOW),
+    Step("kpi_values", kpi_values.VALUE_TABLES, kpi_values.build_kpi_values, kpi_values.KPI_TABLES),
     Step("records", records.RECORD_TABLES, records.build_records, core.ACCOUNT_FACTS),
 )

@@ -4,7 +4,8 @@ The one place for these texts: table and column comments, asset descriptions, `m
 page follow it. Numbers follow the definitions; `section` says where.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import polars as pl
@@ -46,10 +47,18 @@ SURVIVAL = "marts.survival"
 SURVIVAL_CURVE = "marts.survival_curve"
 CHURN_REASONS = "marts.churn_reasons"
 DUNNING = "marts.dunning"
+HEALTH = "marts.health"
+HEALTH_BACKTEST = "marts.health_backtest"
 
 EVERY_GRAIN = ("day", "week", "month", "quarter", "year")
 SPARSE_GRAINS = ("week", "month", "quarter", "year")
 LONG_GRAINS = ("month", "quarter", "year")
+
+EVERY_ROW: Mapping[str, str] = {}
+REPORTING = {"basis": "reporting"}
+BY_REASON = ("churn_type", "churn_reason")
+ALL_REASONS = dict.fromkeys(BY_REASON, "all")
+ALL_PAYMENTS = {"breakdown": "all", "bucket": "all"}
 
 BILLING = ("subscription_changes", "prices", "discounts", "fx_rates")
 CONTRACT_TERMS = ("contracts", "fx_rates")
@@ -64,6 +73,18 @@ COSTS = ("costs", "fx_rates")
 INVOICES = ("invoices", "invoice_lines", "credit_notes", "usage_charges", "fx_rates")
 LOSSES = (*BILLING, "loss_reasons")
 PAYMENTS = ("payment_attempts", "fx_rates")
+SIGNS = (
+    *BILLING,
+    "accounts",
+    "seats",
+    "daily_use",
+    "feature_entitlements",
+    "survey_responses",
+    "tickets",
+    "payment_attempts",
+    "milestones",
+    "contracts",
+)
 
 NO_EVENTS = "Never NULL: a period without events is a row of zeros."
 NO_OPENING_CUSTOMERS = "NULL where nobody was a customer at the start, and on rows of native currencies."
@@ -79,6 +100,8 @@ NO_CHURN = "NULL with the reason: nobody was lost, too little history, or nothin
 NO_MODEL = "NULL with the reason: under 3 renewals or 100 customers, nobody lost, or not among the newest 6 months."
 NO_LOSSES = "NULL where nobody left."
 NO_FAILURES = "NULL where no payment failed."
+NO_SCORES = "NULL where no customer has a score."
+NO_CASES = "NULL where nobody left or nobody stayed, and by decile."
 NO_ANSWERS = "NULL where nobody answered, and on rows of other instruments."
 
 _ARR = "annualised minor units of `currency`, at the period's closing rate"
@@ -100,13 +123,15 @@ class Text(NamedTuple):
 class Ratio:
     """What a rate divides, in words. Its columns are `<column>_numerator` and `<column>_denominator`.
 
-    Units are named for amounts of money; everything else is counted.
+    Units are named for amounts of money; everything else is counted. `adds_up`: the numerators and denominators of all
+    members give those of the total; False too where there are no members.
     """
 
     numerator: str
     denominator: str
     numerator_unit: str | None = None
     denominator_unit: str | None = None
+    adds_up: bool = True
 
     @property
     def numerator_text(self) -> str:
@@ -129,7 +154,12 @@ class Kpi:
     """One KPI: where it stands, what it means and how it is reckoned.
 
     `is_additive`: it may be added over the members of a dimension (of one period, basis and currency). `exact`: the
-    column of exact integers behind a KPI that is a sum; a rate has a `ratio` instead.
+    column of exact integers behind a KPI that is a sum; a rate has a `ratio` instead, and is `scale` times it.
+
+    `rows`: the values of columns that pick its headline rows in the table. `parts`: the columns that tell these rows
+    apart within a period and member, such as the issue type. `n`: the column of its number of cases, with `small_n`
+    beside it. `period`: the column of the period's first day. `is_snapshot`: it is known for the newest period alone.
+    `needs`: source tables without which its table has rows, but no value for it.
     """
 
     id: str
@@ -147,6 +177,13 @@ class Kpi:
     is_additive: bool = False
     ratio: Ratio | None = None
     exact: str | None = None
+    scale: int = 1
+    rows: Mapping[str, str] = field(default_factory=dict, hash=False)
+    parts: tuple[str, ...] = ()
+    n: str | None = "n"
+    period: str = "period_start"
+    is_snapshot: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def numerator(self) -> str | None:
@@ -158,6 +195,17 @@ class Kpi:
         """Column that holds the denominator of a rate; None for a sum."""
         return f"{self.column}_denominator" if self.ratio else None
 
+    @property
+    def is_curve(self) -> bool:
+        """True where a period has a value for every age."""
+        return "age" in self.parts
+
+    @property
+    def has_money(self) -> bool:
+        """True where its value, or what it divides, is an amount of money in the row's currency."""
+        of_money = self.ratio and (self.ratio.numerator_unit or self.ratio.denominator_unit)
+        return self.unit.startswith("money") or bool(of_money)
+
 
 def of_table(table: str) -> list[Kpi]:
     """The KPIs of a table, in the order of the catalogue."""
@@ -167,6 +215,11 @@ def of_table(table: str) -> list[Kpi]:
 def rates_of(table: str) -> list[Kpi]:
     """The KPIs of a table that stand beside their numerator and denominator, in the order of their columns."""
     return [kpi for kpi in of_table(table) if kpi.ratio]
+
+
+def kpi_of(table: str, column: str) -> Kpi | None:
+    """The KPI that a column of a table holds, if it holds one."""
+    return _BY_COLUMN.get((table, column))
 
 
 def catalogue_frame() -> pl.DataFrame:
@@ -184,6 +237,10 @@ def catalogue_frame() -> pl.DataFrame:
                 "formula": kpi.formula,
                 "numerator": kpi.numerator,
                 "denominator": kpi.denominator,
+                "scale": kpi.scale,
+                "n": kpi.n,
+                "headline_rows": " and ".join(f"{column} = {value}" for column, value in kpi.rows.items()) or None,
+                "parts": ", ".join(kpi.parts) or None,
                 "unit": kpi.unit,
                 "direction": kpi.direction,
                 "grains": ", ".join(kpi.grains),
@@ -194,7 +251,7 @@ def catalogue_frame() -> pl.DataFrame:
             }
             for kpi in CATALOGUE
         ],
-        schema_overrides={"numerator": pl.String, "denominator": pl.String},
+        schema_overrides=dict.fromkeys(("numerator", "denominator", "n", "headline_rows", "parts"), pl.String),
     )
 
 
@@ -212,6 +269,7 @@ def _mrr(column: str, name: Text, meaning: Text, *, exact: str, direction: Direc
         null_rule=NO_EVENTS,
         is_additive=True,
         exact=exact,
+        rows=REPORTING,
     )
 
 
@@ -230,6 +288,8 @@ def _movement(column: str, name: Text, meaning: Text, *, direction: Direction) -
         null_rule=NO_EVENTS,
         is_additive=True,
         exact=exact,
+        rows=REPORTING | {"series": "net"},
+        n=None,
     )
 
 
@@ -247,6 +307,7 @@ def _customer_count(kpi_id: str, column: str, name: Text, meaning: Text, formula
         null_rule="NULL on rows of native currencies: a customer belongs to no currency.",
         is_additive=True,
         exact=column,
+        rows=REPORTING,
     )
 
 
@@ -273,6 +334,7 @@ def _customer_rate(
         section=section,
         null_rule=NO_OPENING_CUSTOMERS,
         ratio=ratio,
+        rows=REPORTING,
     )
 
 
@@ -303,6 +365,7 @@ def _revenue_rate(
         null_rule=null_rule,
         grains=grains,
         ratio=ratio,
+        rows=REPORTING,
     )
 
 
@@ -323,6 +386,8 @@ def _cohort_rate(
         null_rule="NULL where the cohort is empty at age 0; a cell after `as_of` is absent.",
         grains=LONG_GRAINS,
         ratio=ratio,
+        parts=("age",),
+        period="cohort_start",
     )
 
 
@@ -344,6 +409,7 @@ def _renewal_rate(
         grains=SPARSE_GRAINS,
         sources=CONTRACT_TERMS,
         ratio=ratio,
+        rows=REPORTING,
     )
 
 
@@ -363,6 +429,7 @@ def _renewal_sum(kpi_id: str, column: str, name: Text, meaning: Text) -> Kpi:
         sources=CONTRACT_TERMS,
         is_additive=True,
         exact=f"{column}_minor",
+        rows=REPORTING,
     )
 
 
@@ -377,7 +444,7 @@ def _survey_score(
     unit: Unit = "rate",
     null_rule: str = NO_ANSWERS,
 ) -> Kpi:
-    ratio = Ratio(numerator, denominator)
+    ratio = Ratio(numerator, denominator, adds_up=column != "ces_mean")
     return Kpi(
         id=column,
         table=SURVEY_SCORES,
@@ -392,6 +459,8 @@ def _survey_score(
         grains=SPARSE_GRAINS,
         sources=SURVEYS,
         ratio=ratio,
+        scale=scale,
+        rows={"instrument": column.split("_", maxsplit=1)[0], "survey_id": "all"},
     )
 
 
@@ -409,6 +478,8 @@ def _engagement(
     formula: str | None = None,
     unit: Unit = "rate",
     direction: Direction = "higher_is_better",
+    rows: Mapping[str, str] = EVERY_ROW,
+    parts: tuple[str, ...] = (),
 ) -> Kpi:
     """A KPI of support, adoption or onboarding: a rate, a duration by its formula, or a count that adds up."""
     column = column or kpi_id
@@ -429,6 +500,8 @@ def _engagement(
         is_additive=is_count,
         ratio=ratio,
         exact=column if is_count else None,
+        rows=rows,
+        parts=parts,
     )
 
 
@@ -443,6 +516,7 @@ def _money_sum(
     section: str,
     grains: tuple[str, ...],
     sources: tuple[str, ...],
+    rows: Mapping[str, str] = EVERY_ROW,
 ) -> Kpi:
     return Kpi(
         id=kpi_id,
@@ -459,6 +533,7 @@ def _money_sum(
         sources=sources,
         is_additive=True,
         exact=f"{column}_minor",
+        rows=rows,
     )
 
 
@@ -472,7 +547,7 @@ def _cost_rate(
     null_rule: str,
     numerator_unit: str = _AMOUNT,
 ) -> Kpi:
-    ratio = Ratio(numerator, denominator, numerator_unit)
+    ratio = Ratio(numerator, denominator, numerator_unit, adds_up=False)
     return Kpi(
         id=column,
         table=table,
@@ -500,6 +575,7 @@ def _lifetime_value(
     null_rule: str = NO_CHURN,
     unit: Unit = "money",
     direction: Direction = "higher_is_better",
+    needs: tuple[str, ...] = (),
 ) -> Kpi:
     return Kpi(
         id=column,
@@ -514,6 +590,7 @@ def _lifetime_value(
         null_rule=null_rule,
         grains=("month",),
         sources=sources,
+        needs=needs,
     )
 
 
@@ -538,13 +615,16 @@ def _survival(
         section="6",
         null_rule=null_rule,
         grains=("month",),
+        parts=("age",) if table == SURVIVAL_CURVE else (),
+        is_snapshot=True,
     )
 
 
 def _churn_share(
     column: str, name: Text, meaning: Text, numerator: str, denominator: str, *, null_rule: str, unit: str | None = None
 ) -> Kpi:
-    ratio = Ratio(numerator, denominator, unit, unit)
+    rows = ALL_REASONS if column.startswith("involuntary") else EVERY_ROW
+    ratio = Ratio(numerator, denominator, unit, unit, adds_up=bool(rows))
     return Kpi(
         id=column,
         table=CHURN_REASONS,
@@ -559,10 +639,13 @@ def _churn_share(
         grains=SPARSE_GRAINS,
         sources=LOSSES,
         ratio=ratio,
+        rows=rows,
+        parts=() if rows else BY_REASON,
     )
 
 
 def _churn_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: str) -> Kpi:
+    rows = ALL_REASONS if column == "unmapped_customers" else EVERY_ROW
     is_money = column == "arr"
     return Kpi(
         id=kpi_id,
@@ -579,6 +662,8 @@ def _churn_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: str
         sources=LOSSES,
         is_additive=True,
         exact="arr_minor" if is_money else column,
+        rows=rows,
+        parts=() if rows else BY_REASON,
     )
 
 
@@ -600,6 +685,7 @@ def _recovery_rate(
         grains=SPARSE_GRAINS,
         sources=PAYMENTS,
         ratio=ratio,
+        rows=ALL_PAYMENTS,
     )
 
 
@@ -620,8 +706,87 @@ def _dunning_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: s
         sources=PAYMENTS if column != "revenue_at_risk" else (*PAYMENTS, *BILLING[:-1]),
         is_additive=True,
         exact=exact,
+        rows=ALL_PAYMENTS,
     )
 
+
+def _health(
+    kpi_id: str,
+    column: str,
+    name: Text,
+    meaning: Text,
+    *,
+    unit: Unit,
+    direction: Direction,
+    table: str = HEALTH,
+    ratio: Ratio | None = None,
+    null_rule: str = NO_EVENTS,
+    rows: Mapping[str, str] = EVERY_ROW,
+    parts: tuple[str, ...] = (),
+) -> Kpi:
+    return Kpi(
+        id=kpi_id,
+        table=table,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=str(ratio) if ratio else "customers at the end of the period by the band of their last score",
+        unit=unit,
+        direction=direction,
+        section="10",
+        null_rule=null_rule,
+        grains=LONG_GRAINS,
+        sources=SIGNS,
+        is_additive=ratio is None,
+        ratio=ratio,
+        exact=None if ratio else column,
+        rows=rows,
+        parts=parts,
+    )
+
+
+_HEALTH_COUNTS: list[tuple[str, Text, Text, Direction]] = [
+    (
+        "red",
+        Text("Customers with red health", "Clientes con salud en rojo", "Clientes com saúde vermelha"),
+        Text(
+            "Customers at the end of the period whose health score is in the red band.",
+            "Clientes al cierre del período cuya puntuación de salud está en la banda roja.",
+            "Clientes no fim do período cuja pontuação de saúde está na faixa vermelha.",
+        ),
+        "lower_is_better",
+    ),
+    (
+        "yellow",
+        Text("Customers with yellow health", "Clientes con salud en amarillo", "Clientes com saúde amarela"),
+        Text(
+            "Customers at the end of the period whose health score is in the yellow band.",
+            "Clientes al cierre del período cuya puntuación de salud está en la banda amarilla.",
+            "Clientes no fim do período cuja pontuação de saúde está na faixa amarela.",
+        ),
+        "neutral",
+    ),
+    (
+        "green",
+        Text("Customers with green health", "Clientes con salud en verde", "Clientes com saúde verde"),
+        Text(
+            "Customers at the end of the period whose health score is in the green band.",
+            "Clientes al cierre del período cuya puntuación de salud está en la banda verde.",
+            "Clientes no fim do período cuja pontuação de saúde está na faixa verde.",
+        ),
+        "higher_is_better",
+    ),
+    (
+        "insufficient_data",
+        Text("Customers without a health score", "Clientes sin puntuación de salud", "Clientes sem pontuação de saúde"),
+        Text(
+            "Customers at the end of the period of whom too little is known for a health score.",
+            "Clientes al cierre del período de quienes se sabe demasiado poco para una puntuación de salud.",
+            "Clientes no fim do período de quem se sabe pouco demais para uma pontuação de saúde.",
+        ),
+        "lower_is_better",
+    ),
+]
 
 _RECURRING_REVENUE = [
     _mrr(
@@ -655,6 +820,7 @@ _RECURRING_REVENUE = [
         null_rule=NO_EVENTS,
         is_additive=True,
         exact="arr_minor",
+        rows=REPORTING,
     ),
     _mrr(
         "mrr_list",
@@ -716,6 +882,7 @@ _RECURRING_REVENUE = [
         null_rule=NO_EVENTS,
         is_additive=True,
         exact="paying_customers",
+        rows=REPORTING,
     ),
     Kpi(
         id="arpa",
@@ -737,6 +904,7 @@ _RECURRING_REVENUE = [
         section="6",
         null_rule="NULL where nobody pays.",
         ratio=Ratio("closing ARR", "paying customers", "annualised minor units of `currency`"),
+        rows=REPORTING,
     ),
 ]
 
@@ -1260,6 +1428,7 @@ _RENEWALS = [
         sources=CONTRACT_TERMS,
         is_additive=True,
         exact="open_count",
+        rows=REPORTING,
     ),
 ]
 
@@ -1294,6 +1463,7 @@ _SURVEYS = [
         null_rule=NO_ANSWERS,
         grains=SPARSE_GRAINS,
         sources=SURVEYS,
+        rows={"instrument": "nps", "survey_id": "all"},
     ),
     _survey_score(
         "csat",
@@ -1380,6 +1550,9 @@ _SURVEYS = [
         grains=SPARSE_GRAINS,
         sources=(*SURVEYS, "survey_invitations"),
         ratio=Ratio("delivered invitations answered", "delivered invitations"),
+        rows={"survey_id": "all"},
+        parts=("instrument",),
+        needs=("survey_invitations",),
     ),
 ]
 
@@ -1665,11 +1838,12 @@ _SUPPORT = [
             "Percentual de cada tipo de problema entre os tickets do período; a soma é 1.",
         ),
         column="ticket_share",
-        ratio=Ratio("tickets of the type", "tickets of all types"),
+        ratio=Ratio("tickets of the type", "tickets of all types", adds_up=False),
         section="13",
         sources=TICKETS,
         null_rule="NULL where no ticket was created.",
         direction="neutral",
+        parts=("ticket_type",),
     ),
     _engagement(
         "resource_rating",
@@ -1687,6 +1861,7 @@ _SUPPORT = [
         sources=RATINGS,
         null_rule="NULL where no view was rated.",
         unit="score",
+        rows={"resource_id": "all"},
     ),
     _engagement(
         "resource_helpful_share",
@@ -1702,6 +1877,7 @@ _SUPPORT = [
         section="13",
         sources=RATINGS,
         null_rule="NULL where nobody said whether it was helpful.",
+        rows={"resource_id": "all"},
     ),
     _engagement(
         "resource_views",
@@ -1718,6 +1894,7 @@ _SUPPORT = [
         sources=RATINGS,
         null_rule=NO_EVENTS,
         unit="count",
+        rows={"resource_id": "all"},
     ),
 ]
 
@@ -1842,6 +2019,7 @@ _ADOPTION = [
         section="14",
         sources=(*USE, "feature_entitlements", "subscription_changes"),
         null_rule="NULL where no account is entitled.",
+        parts=("feature",),
     ),
 ]
 
@@ -1970,6 +2148,7 @@ _INVOICED_REVENUE = [
         grains=SPARSE_GRAINS,
         sources=(*INVOICES, *BILLING[:3]),
         ratio=Ratio("revenue x days of the period", "sum of daily customers", _AMOUNT),
+        rows=REPORTING,
     ),
     *(
         _money_sum(
@@ -1982,6 +2161,7 @@ _INVOICED_REVENUE = [
             section=section,
             grains=SPARSE_GRAINS,
             sources=INVOICES,
+            rows=REPORTING,
         )
         for column, section, name, meaning in (
             (
@@ -2070,6 +2250,7 @@ _LIFETIME_VALUES = [
         ),
         "average_purchase x purchases_per_year x average_customer_years",
         sources=(*INVOICES, *BILLING[:3]),
+        needs=("invoices",),
     ),
     _lifetime_value(
         "clv_formula_net",
@@ -2085,6 +2266,7 @@ _LIFETIME_VALUES = [
         ),
         "clv_formula - retention_cost_per_year x average_customer_years",
         sources=(*INVOICES, "costs", *BILLING[:3]),
+        needs=("invoices", "costs"),
     ),
     _lifetime_value(
         "clv_margin",
@@ -2138,6 +2320,7 @@ _LIFETIME_VALUES = [
         "clv_margin / CAC of the month",
         unit="ratio",
         sources=(*BILLING, "costs"),
+        needs=("costs",),
     ),
     _lifetime_value(
         "cac_payback_months",
@@ -2152,6 +2335,7 @@ _LIFETIME_VALUES = [
         unit="months",
         direction="lower_is_better",
         sources=(*BILLING, "costs"),
+        needs=("costs",),
     ),
 ]
 
@@ -2402,6 +2586,113 @@ _DUNNING = [
     ),
 ]
 
+_HEALTH = [
+    _health(
+        "health_score",
+        "health_score",
+        Text("Customer health score", "Puntuación de salud del cliente", "Pontuação de saúde do cliente"),
+        Text(
+            "Mean health score from 0 to 100 of the customers at the end of the period.",
+            "Puntuación media de salud, de 0 a 100, de los clientes al cierre del período.",
+            "Pontuação média de saúde, de 0 a 100, dos clientes no fim do período.",
+        ),
+        ratio=Ratio("sum of the scores in tenths of a point", "customers with a score x 10"),
+        null_rule=NO_SCORES,
+        unit="score",
+        direction="higher_is_better",
+    ),
+    _health(
+        "health_red_share",
+        "red_share",
+        Text("Customers in the red band", "Clientes en la banda roja", "Clientes na faixa vermelha"),
+        Text(
+            "Share of the customers with a health score whose score is in the red band.",
+            "Porcentaje de los clientes con puntuación de salud que están en la banda roja.",
+            "Percentual dos clientes com pontuação de saúde que estão na faixa vermelha.",
+        ),
+        ratio=Ratio("customers in the red band", "customers with a score"),
+        null_rule=NO_SCORES,
+        unit="rate",
+        direction="lower_is_better",
+    ),
+    _health(
+        "health_coverage",
+        "health_coverage",
+        Text("Coverage of the health score", "Cobertura de la puntuación de salud", "Cobertura da pontuação de saúde"),
+        Text(
+            "Share of the weight of all health measures that is known of the customers.",
+            "Porcentaje del peso de todas las medidas de salud que se conoce de los clientes.",
+            "Percentual do peso de todas as medidas de saúde que se conhece dos clientes.",
+        ),
+        ratio=Ratio("weight of the measures that are known", "weight of all measures"),
+        null_rule="NULL where nobody is a customer.",
+        unit="rate",
+        direction="higher_is_better",
+    ),
+    *(
+        _health(f"{band}_accounts", f"{band}_accounts", name, meaning, unit="count", direction=direction)
+        for band, name, meaning, direction in _HEALTH_COUNTS
+    ),
+    _health(
+        "health_churn_after",
+        "churn_after",
+        Text("Churn after a health score", "Bajas tras una puntuación de salud", "Saídas após uma pontuação de saúde"),
+        Text(
+            "Share of the accounts with a score in the period that left within the months of the horizon.",
+            "Porcentaje de las cuentas con puntuación en el período que se fueron en los meses del horizonte.",
+            "Percentual das contas com pontuação no período que saíram nos meses do horizonte.",
+        ),
+        table=HEALTH_BACKTEST,
+        ratio=Ratio(
+            "scored account-months followed by churn", "scored account-months whose horizon has passed", adds_up=False
+        ),
+        null_rule="NULL where nobody had a score; a period whose horizon has not passed is absent.",
+        unit="rate",
+        direction="lower_is_better",
+        parts=("horizon_months", "decile"),
+    ),
+    _health(
+        "health_auc",
+        "auc",
+        Text("AUC of the health score", "AUC de la puntuación de salud", "AUC da pontuação de saúde"),
+        Text(
+            "Chance that an account that left had a lower score than one that stayed; 0.5 is no better than chance.",
+            "Probabilidad de que una cuenta que se fue tuviera menor puntuación que una que se quedó; 0,5 es azar.",
+            "Probabilidade de que uma conta que saiu tivesse pontuação menor que uma que ficou; 0,5 é acaso.",
+        ),
+        table=HEALTH_BACKTEST,
+        ratio=Ratio(
+            "2 x pairs in which who left had the lower score + pairs of equal scores",
+            "2 x pairs of one that left and one that stayed",
+            adds_up=False,
+        ),
+        null_rule=NO_CASES,
+        unit="ratio",
+        direction="higher_is_better",
+        rows={"decile": "all"},
+        parts=("horizon_months",),
+    ),
+    _health(
+        "health_red_lift",
+        "red_lift",
+        Text("Lift of the red band", "Lift de la banda roja", "Lift da faixa vermelha"),
+        Text(
+            "How many times as often accounts in the red band left as all accounts with a score.",
+            "Cuántas veces más se fueron las cuentas de la banda roja que todas las cuentas con puntuación.",
+            "Quantas vezes mais saíram as contas da faixa vermelha do que todas as contas com pontuação.",
+        ),
+        table=HEALTH_BACKTEST,
+        ratio=Ratio(
+            "churn of the red band x scored account-months", "red account-months x churn of all", adds_up=False
+        ),
+        null_rule="NULL where nobody left or nobody was in the red band, and by decile.",
+        unit="ratio",
+        direction="higher_is_better",
+        rows={"decile": "all"},
+        parts=("horizon_months",),
+    ),
+]
+
 CATALOGUE: tuple[Kpi, ...] = (
     *_RECURRING_REVENUE,
     *_MOVEMENTS,
@@ -2419,4 +2710,7 @@ CATALOGUE: tuple[Kpi, ...] = (
     *_SURVIVAL,
     *_CHURN_REASONS,
     *_DUNNING,
+    *_HEALTH,
 )
+
+_BY_COLUMN = {(kpi.table, kpi.column): kpi for kpi in CATALOGUE}

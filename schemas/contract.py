@@ -6,6 +6,8 @@ from typing import Annotated, Any, ClassVar
 import pandera.polars as pa
 import polars as pl
 
+from schemas.catalogue import kpi_of
+
 Instant = Annotated[pl.Datetime, "us", "UTC"]
 """A moment in UTC. It becomes a day only in the reporting time zone."""
 
@@ -59,17 +61,22 @@ def key_columns(contract: type[Contract]) -> tuple[str, ...]:
 
 
 def column_specs(contract: type[Contract]) -> list[ColumnSpec]:
-    """The columns of a contract, in order."""
+    """The columns of a contract, in order. The description of a KPI begins with the words of the catalogue."""
     return [
         ColumnSpec(
             name,
             column.dtype.type,
-            column.description or "",
+            _description(table_name(contract), name, column.description or ""),
             column.nullable,
             bool((column.metadata or {}).get("personal")),
         )
         for name, column in contract.to_schema().columns.items()
     ]
+
+
+def _description(table: str, column: str, own: str) -> str:
+    kpi = kpi_of(table, column)
+    return own if kpi is None or own.startswith(kpi.meaning.en) else f"{kpi.meaning.en} {own}"
 
 
 def polars_schema(contract: type[Contract]) -> dict[str, pl.DataType]:

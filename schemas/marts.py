@@ -339,6 +339,12 @@ KpiCatalogue = mart(
             nullable=True,
         ),
         text("denominator", "Column of the denominator of a rate; null for a sum.", nullable=True),
+        Column("scale", pl.Int64, "A rate is numerator / denominator x scale, money in major units."),
+        text(
+            "n", "Column of the number of cases, with small_n beside it; null where the table has none.", nullable=True
+        ),
+        text("headline_rows", "Which rows of the table are the headline; null where all are.", nullable=True),
+        text("parts", "Columns that tell rows of a period and member apart; null without.", nullable=True),
         text("unit", "Unit of the value: rate (1 is 100 %), ratio, money_per_month, count and so on."),
         text("direction", "higher_is_better, lower_is_better or neutral."),
         text("grains", "Grains at which it is published, separated by commas."),

@@ -6,6 +6,7 @@ ARR is in annualised minor units of the reporting currency; columns without `_mi
 import polars as pl
 
 from schemas.contract import Contract, optional, required
+from schemas.marts_health import BANDS
 
 LIFE_STATES = ("lead", "paying", "paused", "temporarily_free", "churned")
 ACTIONS = (
@@ -99,5 +100,8 @@ class Account360(Contract, table="marts.account_360", key=("account_id",)):
     purchased_seats: pl.Int64 = optional("Seats purchased; null where unknown or unlimited.", ge=0)
     active_seats: pl.Int64 = optional("Users with a use event in the policy's usage window.", ge=0)
     licence_utilisation: pl.Float64 = optional("active_seats / purchased_seats; null without or with unlimited seats.")
+    health_score: pl.Float64 = optional("Health score of the month of as_of; null where too little is known.")
+    health_band: pl.String = optional("Health band; null unless it is a customer.", isin=BANDS)
+    health_change: pl.Float64 = optional("Health score less that of the month before.")
     actions: pl.Int64 = required("Rows that it has in marts.action_list.", ge=0)
     policy_version: pl.String = required("Version of the policy under which the row was computed.")

@@ -6,6 +6,7 @@ Money is in annualised minor units of `currency`; columns without `_minor` are t
 import polars as pl
 
 from schemas.contract import Contract, optional, required
+from schemas.marts_health import BANDS
 
 OUTCOMES = ("renewed", "lost", "open")
 DECIDED_BY = ("decision", "following_term", "cancellation", "auto_renewal", "no_decision")
@@ -115,6 +116,13 @@ class UpcomingRenewals(Contract, table="marts.upcoming_renewals", key=("term_id"
     arr_minor: pl.Int64 = required("Value of the term.", ge=0)
     arr: pl.Float64 = required("arr_minor in major units.")
     is_auto_renew: pl.Boolean = required("True where the term renews unless it is cancelled.")
-    health_band: pl.String = optional("Health band of the account; null where it is not scored.")
-    likelihood: pl.Float64 = optional("Likelihood of the renewal from 0 to 1; null where it is not estimated.")
+    health_score: pl.Float64 = optional("Health score of the account now; null where it has none.")
+    health_band: pl.String = optional("Health band of the account now; null where it is no customer.", isin=BANDS)
+    likelihood: pl.Float64 = optional(
+        "Share of the terms decided in the last 12 months that were renewed, of accounts that were in this health band "
+        "in the month before the decision; null without any."
+    )
+    renewed_terms: pl.Int64 = required("Of these terms, those renewed.", ge=0)
+    decided_terms: pl.Int64 = required("Terms of this health band decided in the last 12 months.", ge=0)
+    small_n: pl.Boolean = required("True where decided_terms is below the policy's value.")
     policy_version: pl.String = required("Version of the policy under which the row was computed.")

@@ -6,11 +6,13 @@ from schemas import (
     marts_actions,
     marts_adoption,
     marts_churn,
+    marts_health,
     marts_onboarding,
     marts_renewals,
     marts_support,
     marts_surveys,
     marts_value,
+    marts_values,
 )
 from schemas.contract import Contract, table_name
 
@@ -27,7 +29,10 @@ _CONTRACTS: tuple[type[Contract], ...] = (
     marts_value.RevenueLine,
     marts_churn.ChurnEvent,
     marts_churn.PaymentAttempt,
+    marts_health.HealthScore,
+    marts_health.HealthDriver,
     *marts.CONTRACTS,
+    marts_values.KpiValues,
     marts_renewals.Renewals,
     marts_renewals.UpcomingRenewals,
     marts_surveys.SurveyScores,
@@ -49,6 +54,8 @@ _CONTRACTS: tuple[type[Contract], ...] = (
     marts_churn.ChurnReasons,
     marts_churn.Dunning,
     marts_actions.Segments,
+    marts_health.Health,
+    marts_health.HealthBacktest,
     marts_actions.ActionList,
     marts_actions.Account360,
 )

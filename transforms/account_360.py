@@ -66,6 +66,18 @@ def last_nps(answers: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def health_now(scores: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """The health of each customer in the month of `as_of`: account_id, health_score, health_band, health_change.
+
+    `scores`: facts.health_score. Definitions section 10.
+    """
+    return (
+        scores.filter(pl.col("month") == as_of.replace(day=1))
+        .select("account_id", health_score="score", health_band="band", health_change="score_change")
+        .sort("account_id")
+    )
+
+
 def open_tickets(tickets: pl.DataFrame, policy: Policy, as_of: date) -> pl.DataFrame:
     """Tickets that are open at the end of `as_of`: account_id, open_tickets, open_urgent_tickets.
 
@@ -133,7 +145,7 @@ def accounts_now(
     """What is known of each account of `attributes` at the end of `as_of`, for the lists and `account_360`.
 
     `days`: the last row of each account in `account_days`; `balances`: `balances_now`; `events`: `churn_events`;
-    `found`: frames by account whose columns are added, null for the accounts that they lack (`last_nps`, `seats_now`);
+    `found`: frames by account whose columns are added, null for those that they lack (`last_nps`, `seats_now`, ...);
     `counted`: the same of counts, which are 0 for those. Grain: account. Definitions sections 1 and 16.
     """
     state = (

@@ -45,10 +45,11 @@ def action_list(
 
 
 def at_risk(accounts: pl.DataFrame, policy: Policy, as_of: date) -> pl.DataFrame:
-    """Customers with a sign that they may leave: ARR past due or due to end, a fall in use, a detractor's answer.
+    """Customers with a sign that they may leave: ARR past due or due to end, a fall in use, a detractor's answer, or
+    the red band of health.
 
     `accounts`: one row per account now: state, ARR measures, last_nps, last_nps_on, is_detractor, active_seats,
-    active_before. By rules, and apart from any health score.
+    active_before, health_score, health_band.
     """
     past_due, net, committed = (pl.col(name) for name in ("arr_past_due_minor", "arr_minor", "arr_committed_minor"))
     now, before = pl.col("active_seats"), pl.col("active_before")
@@ -65,6 +66,7 @@ def at_risk(accounts: pl.DataFrame, policy: Policy, as_of: date) -> pl.DataFrame
             pl.col("is_detractor") & is_recent,
             pl.format("last NPS answer {} on {}", "last_nps", pl.col("last_nps_on").cast(pl.String)),
         ),
+        (pl.col("health_band") == "red", pl.format("health score {} (red)", "health_score")),
     ]
     texts = [pl.when(condition.fill_null(False)).then(text) for condition, text in signs]
     return (

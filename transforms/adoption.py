@@ -97,7 +97,7 @@ def adoption_sums(known: Sources, entitlements: pl.DataFrame, first_use: date, a
         ends = calendar(first_use, as_of, grain).select(
             "period_start", last=pl.min_horizontal(pl.col("period_end") - timedelta(days=1), pl.lit(as_of))
         )
-        customers = _customers(known.days, ends)
+        customers = customers_at(known.days, ends)
         accounts = with_members(_accounts(known.seats, whose, daily, customers, ends, grain), known.attributes)
         parts.append(
             Sums(
@@ -189,11 +189,11 @@ def _accounts(
     key = ["account_id", "period_start"]
     until = {name: pl.min_horizontal(_next_day(), _days_after(width)) for name, width in WINDOWS.items()}
     users = [
-        _at_ends(whose.with_columns(until=end), ends).group_by(key).agg(pl.len().cast(pl.Int64).alias(name))
+        at_ends(whose.with_columns(until=end), ends).group_by(key).agg(pl.len().cast(pl.Int64).alias(name))
         for name, end in until.items()
     ]
     user_days = (
-        _at_ends(daily.with_columns(until=_days_after(_LOOK_BACK)), ends)
+        at_ends(daily.with_columns(until=_days_after(_LOOK_BACK)), ends)
         .group_by(key)
         .agg(user_days=pl.col("users").sum())
     )
@@ -203,12 +203,12 @@ def _accounts(
         .with_columns(has_access=pl.lit(1, pl.Int64))
     )
     present = access.join(customers, on=key, how="semi").select(*key, is_present=pl.lit(1, pl.Int64))
-    parts = [_seats(seats, ends), *users, user_days, access, present]
+    parts = [seats_at(seats, ends), *users, user_days, access, present]
     measures = ("purchased_seats", "is_unlimited", *WINDOWS, "user_days", "has_access", "is_present")
     return pl.concat(parts, how="diagonal").group_by(key).agg(pl.col(measures).sum()).sort(key)
 
 
-def _seats(seats: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
+def seats_at(seats: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
     """Purchased seats of each account at the end of each period, where any are: all its references added up."""
     reference = ["source", "account_ref"]
     held = seats.sort(*reference, "effective_from").with_columns(
@@ -217,19 +217,19 @@ def _seats(seats: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
         is_unlimited=pl.col("purchased_seats").is_null().cast(pl.Int64),
     )
     return (
-        _at_ends(held.filter(pl.col("purchased_seats").is_null() | (pl.col("purchased_seats") > 0)), ends)
+        at_ends(held.filter(pl.col("purchased_seats").is_null() | (pl.col("purchased_seats") > 0)), ends)
         .group_by("account_id", "period_start")
         .agg(pl.col("purchased_seats").sum(), pl.col("is_unlimited").max())
     )
 
 
-def _customers(days: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
+def customers_at(days: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
     """account_id, period_start of every account that is a customer at the end of the period."""
     held = days.sort("account_id", "day").with_columns(until=runs.following(pl.col("day"), "account_id"))
-    return _at_ends(held.filter(pl.col("closing_state") != "none"), ends).select("account_id", "period_start")
+    return at_ends(held.filter(pl.col("closing_state") != "none"), ends).select("account_id", "period_start")
 
 
-def _at_ends(spans: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
+def at_ends(spans: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
     """The spans [day, until) once for each period whose last day they hold, with its period_start."""
     last = ends["last"]
     until = spans["until"].fill_null(date.max)
@@ -280,8 +280,8 @@ def _feature_sums(
     periods x features would be many times the rows.
     """
     key = ["account_id", "period_start"]
-    held = _bundles(known.states, customers, ends)
-    features = _features_of(held["bundle"].unique().sort(), entitlements)
+    held = bundles(known.states, customers, ends)
+    features = features_of(held["bundle"].unique().sort(), entitlements)
     counted = sum_by_member(with_members(held, known.attributes), _BUNDLE, {"entitled_accounts": pl.lit(1, pl.Int64)})
     entitled = (
         counted.join(features, on="bundle")
@@ -309,13 +309,13 @@ def _feature_sums(
     return entitled.join(uses, on=index, how="full", coalesce=True).with_columns(pl.exclude(index).fill_null(0))
 
 
-def _bundles(states: pl.DataFrame, customers: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
+def bundles(states: pl.DataFrame, customers: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
     """The plans in force of each customer at the end of each period, as one text. Grain: account x period_start."""
     key = ["account_id", "period_start"]
     in_force = states.filter(pl.col("status").is_in(IN_FORCE)).select(
         "account_id", "plan", day="valid_from", until="valid_to"
     )
-    plans = _at_ends(in_force, ends).join(customers, on=key, how="semi").unique().sort(*key, "plan")
+    plans = at_ends(in_force, ends).join(customers, on=key, how="semi").unique().sort(*key, "plan")
     is_alone = runs.starts(*key) & runs.ends(*key)
     plans = plans.with_columns(is_alone=is_alone)
     return pl.concat(
@@ -326,7 +326,7 @@ def _bundles(states: pl.DataFrame, customers: pl.DataFrame, ends: pl.DataFrame) 
     ).sort(key)
 
 
-def _features_of(bundles: pl.Series, entitlements: pl.DataFrame) -> pl.DataFrame:
+def features_of(bundles: pl.Series, entitlements: pl.DataFrame) -> pl.DataFrame:
     """bundle, feature: every feature of any plan of the bundle."""
     plans = pl.DataFrame({"bundle": bundles}).with_columns(plan=pl.col("bundle").str.split(_AND)).explode("plan")
     return plans.join(entitlements.select("plan", "feature").unique(), on="plan").select("bundle", "feature").unique()

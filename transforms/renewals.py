@@ -167,29 +167,59 @@ def renewals(
     )
 
 
-def upcoming_renewals(terms: pl.DataFrame, attributes: pl.DataFrame, as_of: date) -> pl.DataFrame:
+def upcoming_renewals(
+    terms: pl.DataFrame, attributes: pl.DataFrame, scores: pl.DataFrame, policy: Policy, as_of: date
+) -> pl.DataFrame:
     """marts.upcoming_renewals: open terms that are due in the 180 days after `as_of`, the next one first.
 
-    `terms`: `contract_terms`. Grain: term. `horizon_days` is the smallest of 30, 60, 90 and 180 that reaches the due
-    day, so the terms of the next 60 days are those with horizon_days <= 60. Owner and segment are those of the month
-    of `as_of`. Terms that are decided already are not upcoming. `health_band` and `likelihood` are null until scored.
-    Definitions section 8.
+    `terms`: `contract_terms`; `scores`: facts.health_score. Grain: term. `horizon_days` is the smallest of 30, 60, 90
+    and 180 that reaches the due day, so the terms of the next 60 days are those with horizon_days <= 60. Owner and
+    segment are those of the month of `as_of`. Terms that are decided already are not upcoming. `likelihood` is that of
+    the band of the account now, by `renewed_by_band`. Definitions section 8.
     """
     days_to_go = (pl.col("term_end") - pl.lit(as_of)).dt.total_days()
     due = terms.filter((pl.col("outcome") == "open") & days_to_go.is_between(1, max(HORIZONS)))
+    now = scores.filter(pl.col("month") == as_of.replace(day=1)).select(
+        "account_id", health_score="score", health_band="band"
+    )
+    observed = pl.col("decided_terms") > 0
     return (
         with_members(due.with_columns(period_start=pl.lit(as_of)), attributes)
+        .join(now, on="account_id", how="left")
+        .join(renewed_by_band(terms, scores, as_of), on="health_band", how="left")
         .with_columns(
+            pl.col("renewed_terms", "decided_terms").fill_null(0),
             due_on="term_end",
             days_to_go=days_to_go,
             horizon_days=pl.coalesce(pl.when(days_to_go <= days).then(pl.lit(days, pl.Int64)) for days in HORIZONS),
             arr=_major_units("arr"),
-            health_band=pl.lit(None, pl.String),
-            likelihood=pl.lit(None, pl.Float64),
+        )
+        .with_columns(
+            likelihood=pl.when(observed).then(pl.col("renewed_terms") / pl.col("decided_terms")),
+            small_n=pl.col("decided_terms") < policy.small_n,
         )
         .rename({"auto_renews": "is_auto_renew"})
         .select(empty_frame(UpcomingRenewals).drop("policy_version").columns)
         .sort("due_on", "term_id")
+    )
+
+
+def renewed_by_band(terms: pl.DataFrame, scores: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """How many of the terms decided in the last 12 months were renewed, by the health band of their account before.
+
+    `terms`, `scores`: as `upcoming_renewals`. The band is that of the month before the one in which the term was
+    decided. Grain: health_band. Columns: renewed_terms, decided_terms.
+    """
+    since = pl.lit(as_of).dt.offset_by("-12mo")
+    decided = terms.filter(pl.col("outcome").is_in(["renewed", "lost"]) & (pl.col("decided_on") > since)).select(
+        "account_id", "outcome", month=pl.col("decided_on").dt.truncate("1mo").dt.offset_by("-1mo")
+    )
+    bands = scores.select("account_id", "month", health_band="band")
+    return (
+        decided.join(bands, on=["account_id", "month"])
+        .group_by("health_band")
+        .agg(renewed_terms=(pl.col("outcome") == "renewed").sum().cast(pl.Int64), decided_terms=pl.len().cast(pl.Int64))
+        .sort("health_band")
     )
 
 

@@ -8,11 +8,22 @@ from datetime import date
 import duckdb
 import polars as pl
 
-from pipelines.show import TOTALS, UnknownName, find_kpi, parse_period
+from pipelines.show import UnknownName, find_kpi, parse_period
 from schemas.catalogue import Kpi
 from transforms.rates import wilson
 
 GRAINS = ("month", "quarter", "year")
+TOTALS = {
+    "basis": "reporting",
+    "series": "net",
+    "survey_id": "all",
+    "resource_id": "all",
+    "churn_type": "all",
+    "churn_reason": "all",
+    "breakdown": "all",
+    "bucket": "all",
+}
+"""The rows that stand for the whole, in those of these columns that a table has."""
 _PERIODS_SHOWN = {"month": 13, "quarter": 9, "year": 6}
 _COUNTED = {
     "access_rate",
@@ -218,7 +229,7 @@ def headline(published: Published, kpi_id: str) -> tuple[Kpi, Point | None, Poin
     kpi = find_kpi(kpi_id)
     rows = published.slice(kpi.table)
     if "instrument" in rows.columns:
-        rows = rows.filter(pl.col("instrument") == kpi.id)
+        rows = rows.filter(pl.col("instrument") == kpi.rows.get("instrument", kpi.id))
     if rows.is_empty():
         return kpi, None, None
     by_start = {row["period_start"]: point(kpi, row) for row in rows.to_dicts()}

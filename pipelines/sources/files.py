@@ -1,5 +1,6 @@
 """Files as they came: found by pattern, read whole, every row numbered."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os.path import normpath
@@ -8,11 +9,19 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.config import Reading, TableMapping
+from pipelines.sources.documents import UnreadableFile, read_json
 from pipelines.sources.headers import Bound, bind
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, SourceError, with_provenance
 
-_FORMATS = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+_FILE_TYPES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -28,8 +37,8 @@ class WrongEncoding(SourceError):
     """A file whose bytes are not text in the encoding that the mapping names."""
 
 
-class UnreadableFile(SourceError):
-    """A file that cannot be taken apart into rows and cells."""
+class WrongExport(SourceError):
+    """A file that is another export than the mapping is made for."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +64,17 @@ def read_raw(source: str, table: str, spec: TableMapping, base_dir: Path) -> Raw
     for path in _find(spec, base_dir, f"source {source}, table {table}"):
         name = str(path.relative_to(base_dir) if path.is_relative_to(base_dir) else path)
         place = f"source {source}, table {table}, file {name}"
-        cells = _read(path, spec, place)
+        cells = read_file(path, spec.read, place)
+        refuse(cells, spec.refuse, place)
+        lacking = [name for name in spec.read.may_lack if name not in cells.columns]
+        cells = cells.with_columns(pl.lit(None, pl.String).alias(name) for name in lacking)
         frame = with_provenance(cells, source, name).filter(~pl.all_horizontal(pl.exclude(*PROVENANCE).is_null()))
         if spec.snapshot == "full" and frame.is_empty():
             raise EmptyFile(
                 f"{place}: has headers but no rows. `snapshot: full` would take everything as deleted: "
                 "deliver the file again, or take it away"
             )
-        bound = bind(spec, CONTRACTS[table], cells.columns, place)
+        bound = bind(spec, CONTRACTS[table], [*cells.columns, *spec.let], place)
         if before is not None:
             _same_headers(before[0], before[1], bound, place)
         before = (name, bound)
@@ -106,14 +118,55 @@ def _there(pattern: Path) -> str:
     return f". In that folder: {', '.join(names)}" if names else ""
 
 
-def _read(path: Path, spec: TableMapping, place: str) -> pl.DataFrame:
-    kind = spec.format or _FORMATS.get(path.suffix.lower())
+def read_file(path: Path, read: Reading, place: str, rows: int | None = None) -> pl.DataFrame:
+    """All rows of a file, or the first `rows` of them, under its own headers. `place` names the file in errors."""
+    kind = file_type(path, read)
     if kind is None:
-        raise UnreadableFile(f"{place}: the ending tells no format; write `format: csv`, tsv or parquet beside `files`")
+        raise UnreadableFile(
+            f"{place}: the ending tells no type of file; write `read: {{file_type: csv}}`, tsv, parquet, json or jsonl"
+        )
     if path.stat().st_size == 0:
         raise EmptyFile(f"{place}: is empty (0 bytes); deliver it again, or take it away")
-    frame = _read_parquet(path, place) if kind == "parquet" else _read_text(path, kind, spec.read, place)
+    if kind == "parquet":
+        frame = _read_parquet(path, place)
+    elif kind in ("json", "jsonl"):
+        frame = read_json(path, read, place, as_lines=kind == "jsonl", limit=rows)
+    else:
+        frame = _with_header_values(_read_text(path, kind, read, place, rows), read, place)
     return frame.drop(PROVENANCE, strict=False)
+
+
+def file_type(path: Path, read: Reading) -> str | None:
+    """The type of a file: as the mapping says, else by its ending."""
+    return read.file_type or _FILE_TYPES.get(path.suffix.lower())
+
+
+def refuse(cells: pl.DataFrame, patterns: dict[str, str], place: str) -> None:
+    """Raises `WrongExport` with its advice for a pattern that fits a header or a cell of the first column."""
+    first = cells.to_series(0) if cells.width and cells.schema[cells.columns[0]] == pl.String else pl.Series([""])
+    for pattern, advice in patterns.items():
+        in_header = any(re.search(pattern, name) for name in cells.columns)
+        if in_header or first.str.contains(pattern).any():
+            raise WrongExport(
+                f"{place}: {'has a header' if in_header else 'ends in a line'} of another export. {advice}"
+            )
+
+
+def _with_header_values(frame: pl.DataFrame, read: Reading, place: str) -> pl.DataFrame:
+    """The rows below the further header rows, with a column for each value that is found in these."""
+    if not read.header_values:
+        return frame
+    heads = [cell for row in frame.head(read.header_rows).rows() for cell in row if cell]
+    values = {}
+    for name, pattern in read.header_values.items():
+        found = {match[1] for cell in heads if (match := re.search(pattern, cell))}
+        if len(found) != 1:
+            raise UnreadableFile(
+                f"{place}: the header rows hold {len(found)} values of {name}, one is needed. "
+                f"Export with all header rows, or correct `header_values`"
+            )
+        values[name] = found.pop()
+    return frame.slice(read.header_rows).with_columns(pl.lit(value).alias(name) for name, value in values.items())
 
 
 def _read_parquet(path: Path, place: str) -> pl.DataFrame:
@@ -123,7 +176,7 @@ def _read_parquet(path: Path, place: str) -> pl.DataFrame:
         raise UnreadableFile(f"{place}: is no Parquet file, or is cut off; deliver it again") from None
 
 
-def _read_text(path: Path, kind: str, read: Reading, place: str) -> pl.DataFrame:
+def _read_text(path: Path, kind: str, read: Reading, place: str, rows: int | None) -> pl.DataFrame:
     encoding = "utf8" if read.encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig") else read.encoding
     _check_mark(path, encoding, place)
     try:
@@ -132,7 +185,9 @@ def _read_text(path: Path, kind: str, read: Reading, place: str) -> pl.DataFrame
             separator=read.separator or ("\t" if kind == "tsv" else ","),
             encoding=encoding,
             skip_lines=read.skip,
-            skip_rows_after_header=read.header_rows,
+            # Rows with values are read as rows first: only so are line breaks in their cells told from ends of rows.
+            skip_rows_after_header=0 if read.header_values else read.header_rows,
+            n_rows=rows,
             infer_schema=False,
             glob=False,
         )
@@ -175,7 +230,7 @@ def _encoding_advice(place: str, read: Reading) -> str:
 def _same_headers(name: str, before: dict[str, Bound], bound: dict[str, Bound], place: str) -> None:
     """Files of one table may differ in columns, but not in the header that a canonical column is read from."""
     for column in before.keys() & bound.keys():
-        if before[column] != bound[column]:
+        if before[column] != bound[column] and not isinstance(bound[column].mapping.from_, tuple):
             raise SourceError(
                 f"{place}: column {column!r} is read from {_headers(bound[column])}, in {name} from "
                 f"{_headers(before[column])}. Give such files a source of their own"
@@ -183,5 +238,5 @@ def _same_headers(name: str, before: dict[str, Bound], bound: dict[str, Bound], 
 
 
 def _headers(bound: Bound) -> str:
-    names: Iterable[str | None] = (bound.header, *bound.hashed, bound.months, bound.currency)
+    names: Iterable[str | None] = (bound.header, *bound.hashed, bound.months, bound.minutes, bound.currency)
     return ", ".join(repr(name) for name in names if name)

@@ -4,8 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.config import ColumnMapping, Like, TableMapping, near
-from pipelines.sources.periods import canonical_columns
+import polars as pl
+
+from pipelines.config import ColumnMapping, Like, TableMapping, ZoneColumn, near
+from pipelines.sources.shapes import canonical_columns
 from schemas.contract import ColumnSpec, Contract
 from schemas.currencies import EXPONENTS
 from schemas.validation import SourceError
@@ -26,8 +28,13 @@ class Bound:
     column: ColumnSpec
     mapping: ColumnMapping
     header: str | None = None
+    others: tuple[str, ...] = ()
+    """Headers whose cells fill those that are blank below `header`, in this order."""
     hashed: tuple[str, ...] = ()
     months: str | None = None
+    minutes: str | None = None
+    zone: str | ZoneColumn | None = None
+    """Zone of moments that name none; a header where every row names its own."""
     currency: str | None = None
     """Header or ISO 4217 code that `money` goes by; None means the canonical column `currency`."""
 
@@ -48,11 +55,11 @@ def bind(spec: TableMapping, contract: type[Contract], headers: Sequence[str], p
                     f"({column.description}) Map it under `columns`. {listing(column.name, headers)}"
                 )
             continue
-        found = _bind_one(column, mapping, headers, f"{place}, column {column.name!r}")
+        found = _bind_one(column, mapping, spec, headers, f"{place}, column {column.name!r}")
         if found is not None:
             bound[column.name] = found
     for name, one in bound.items():
-        if one.mapping.money in ("major", "eu") and one.currency is None and "currency" not in bound:
+        if one.mapping.money in ("major", "eu", "us") and one.currency is None and "currency" not in bound:
             raise MissingColumn(
                 f"{place}, column {name!r}: the amounts need a currency. Map `currency`, "
                 f"or write `currency: USD` beside `money`. {listing('currency', headers)}"
@@ -60,27 +67,41 @@ def bind(spec: TableMapping, contract: type[Contract], headers: Sequence[str], p
     return bound
 
 
-def _bind_one(column: ColumnSpec, mapping: ColumnMapping, headers: Sequence[str], place: str) -> Bound | None:
-    header = None
+def _bind_one(
+    column: ColumnSpec, mapping: ColumnMapping, spec: TableMapping, headers: Sequence[str], place: str
+) -> Bound | None:
+    found: list[str] = []
     if mapping.from_ is not None:
-        header = find(mapping.from_, headers, place)
-        if header is None:
+        choices = mapping.from_ if isinstance(mapping.from_, tuple) else (mapping.from_,)
+        found = [header for header in (find(choice, headers, place) for choice in choices) if header is not None]
+        if not found:
             if mapping.optional:
                 return None
-            wanted = mapping.from_.like if isinstance(mapping.from_, Like) else mapping.from_
-            raise MissingColumn(
-                f"{place}: the file has no header {wanted!r}. Correct `from`, or write `optional: true` "
-                f"if some files lack it. {listing(wanted, headers)}"
-            )
+            wanted = " or ".join(choice.like if isinstance(choice, Like) else choice for choice in choices)
+            advice = "Correct `from`, or write `optional: true` if some files lack it"
+            if spec.format:
+                advice = f"Beside `format: {spec.format}` write `columns: {{{column.name}: ...}}` with the right header"
+            raise MissingColumn(f"{place}: the file has no header {wanted!r}. {advice}. {listing(wanted, headers)}")
     currency = None if mapping.currency == "currency" else mapping.currency
     if currency is not None and (currency in headers or currency not in EXPONENTS):
-        currency = _must_find(currency, headers, place)
+        currency = must_find(currency, headers, place)
+    hashed = [(name, find(name, headers, place)) for name in mapping.hash or ()]
+    if mapping.optional:
+        hashed = [(name, header) for name, header in hashed if header is not None]
+    zone = mapping.tz
+    if zone is None and (isinstance(column.dtype, pl.Datetime) or (column.dtype == pl.Date and mapping.time)):
+        zone = spec.tz
+    if isinstance(zone, ZoneColumn):
+        zone = ZoneColumn(from_=must_find(zone.from_, headers, place))
     return Bound(
         column,
         mapping,
-        header,
-        tuple(_must_find(name, headers, place) for name in mapping.hash or ()),
-        _must_find(mapping.minus_months, headers, place) if mapping.minus_months else None,
+        found[0] if found else None,
+        tuple(found[1:]),
+        tuple(header or must_find(name, headers, place) for name, header in hashed),
+        must_find(mapping.minus_months, headers, place) if mapping.minus_months else None,
+        must_find(mapping.plus_minutes, headers, place) if mapping.plus_minutes else None,
+        zone,
         currency,
     )
 
@@ -105,10 +126,12 @@ def find(wanted: str | Like, headers: Sequence[str], place: str) -> str | None:
     return fitting[0] if fitting else None
 
 
-def _must_find(wanted: str, headers: Sequence[str], place: str) -> str:
+def must_find(wanted: str | Like, headers: Sequence[str], place: str) -> str:
+    """The header that is wanted, as `find` finds it; raises `MissingColumn` if there is none."""
     header = find(wanted, headers, place)
     if header is None:
-        raise MissingColumn(f"{place}: the file has no header {wanted!r}. {listing(wanted, headers)}")
+        name = wanted.like if isinstance(wanted, Like) else wanted
+        raise MissingColumn(f"{place}: the file has no header {name!r}. {listing(name, headers)}")
     return header
 
 

@@ -16,6 +16,7 @@ from pipelines.accounts import Billing, billing
 from pipelines.config import SampleSource, Source, load_settings
 from pipelines.run import Run, read
 from pipelines.steps import STEPS
+from schemas.contract import key_columns
 from schemas.policy import Policy
 from schemas.tables import PUBLISHED
 from warehouse.store import prepare
@@ -63,7 +64,7 @@ class House:
         run = Run(as_of, self.policy)
         bill = billing(self.con, run)
         facts = core.account_facts(bill, bill.changes["account_id"].unique(), run)
-        return {name: frame.sort(frame.columns) for name, frame in facts.items()}
+        return {name: frame.sort(key_columns(PUBLISHED[name])) for name, frame in facts.items()}
 
     def marts(self, as_of: date) -> Frames:
         run = Run(as_of, self.policy)

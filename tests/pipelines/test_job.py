@@ -247,6 +247,7 @@ def test_with_subscriptions_alone_what_rests_on_other_sources_is_empty(six_custo
         "facts.payment_attempt",
         "marts.dunning",
         "marts.action_list",
+        "marts.health_backtest",
     }
 
 

@@ -5,7 +5,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from schemas.catalogue import CATALOGUE, Kpi, catalogue_frame, of_table, rates_of
-from schemas.contract import column_specs, polars_schema
+from schemas.contract import column_specs, key_columns, polars_schema
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 
@@ -47,6 +47,7 @@ SECTION_7 = {
 }
 SECTION_8 = {"renewal_rate", "renewal_rate_gross", "renewal_rate_net"}
 SECTION_9 = {"nps", "csat", "csat_top3", "ces_mean", "ces_low_effort", "ces_index", "survey_response_rate"}
+SECTION_10 = {"health_score", "health_coverage", "red_accounts", "health_churn_after", "health_auc", "health_red_lift"}
 SECTION_12 = {"time_to_onboard_days", "time_to_value_days", "on_time_milestone_rate", "outcome_achieved_rate"}
 SECTION_13 = {
     "tickets_per_customer",
@@ -84,7 +85,7 @@ each_kpi = pytest.mark.parametrize("kpi", CATALOGUE, ids=[kpi.id for kpi in CATA
 
 def test_every_kpi_of_the_definitions_that_is_computed_is_listed() -> None:
     wanted = SECTION_2 | SECTION_3 | SECTION_4 | SECTION_5 | SECTION_6 | SECTION_7 | SECTION_8 | SECTION_9
-    wanted |= SECTION_12 | SECTION_13 | SECTION_14 | SECTION_15
+    wanted |= SECTION_10 | SECTION_12 | SECTION_13 | SECTION_14 | SECTION_15
     assert wanted <= {kpi.id for kpi in CATALOGUE}
 
 
@@ -119,9 +120,32 @@ def test_its_grains_are_those_of_its_table(kpi: Kpi) -> None:
 
 
 @each_kpi
+def test_its_headline_rows_parts_and_cases_are_columns_of_its_table(kpi: Kpi) -> None:
+    contract = PUBLISHED[kpi.table].to_schema()
+    for column, value in kpi.rows.items():
+        among = [
+            check.statistics["allowed_values"] for check in contract.columns[column].checks if check.name == "isin"
+        ]
+        assert all(value in values for values in among)
+    needed = {kpi.period, "period_end", "is_complete", "dimension", "member", *kpi.parts}
+    needed |= {kpi.n, "small_n"} if kpi.n else set()
+    needed |= {"currency"} if kpi.has_money else set()
+    assert needed <= set(contract.columns)
+    assert kpi.n or "n" not in contract.columns
+
+
+@each_kpi
+def test_its_headline_rows_are_one_for_each_slice_and_part(kpi: Kpi) -> None:
+    told_apart = {"grain", "dimension", "member", kpi.period, *kpi.rows, *kpi.parts}
+    in_one_currency = {"currency"} if kpi.rows.get("basis") == "reporting" else set()
+    assert set(key_columns(PUBLISHED[kpi.table])) <= told_apart | in_one_currency
+
+
+@each_kpi
 def test_its_source_tables_exist(kpi: Kpi) -> None:
     assert kpi.sources
     assert set(kpi.sources) <= CONTRACTS.keys()
+    assert set(kpi.needs) <= CONTRACTS.keys()
 
 
 @each_kpi
@@ -131,6 +155,12 @@ def test_its_texts_are_there_in_three_languages(kpi: Kpi) -> None:
     assert len(set(kpi.meaning)) == 3
     assert kpi.formula
     assert kpi.null_rule.endswith(".")
+
+
+@each_kpi
+def test_the_description_of_its_column_begins_with_its_meaning(kpi: Kpi) -> None:
+    described = {spec.name: spec.description for spec in column_specs(PUBLISHED[kpi.table])}
+    assert described[kpi.column].startswith(kpi.meaning.en)
 
 
 @each_kpi
@@ -162,9 +192,14 @@ def test_the_table_of_the_catalogue_has_one_row_per_kpi_with_its_columns() -> No
             "formula": ["arr_minor / 12 / 10^(decimals of the currency)", "customers lost / customers at the start"],
             "numerator": ["arr_minor", "customer_churn_rate_numerator"],
             "denominator": [None, "customer_churn_rate_denominator"],
+            "scale": [1, 1],
+            "n": ["n", "n"],
+            "headline_rows": ["basis = reporting"] * 2,
+            "parts": [None, None],
             "grains": ["day, week, month, quarter, year"] * 2,
             "is_additive": [True, False],
-        }
+        },
+        schema_overrides={"parts": pl.String},
     )
     some = frame.filter(pl.col("kpi").is_in(["mrr", "customer_churn_rate"])).select(expected.columns)
     assert_frame_equal(some, expected)

@@ -145,9 +145,9 @@ def test_no_mart_holds_personal_data(contract: type[Contract]) -> None:
 
 
 @pytest.mark.parametrize("contract", PUBLISHED.values(), ids=PUBLISHED)
-def test_a_mart_ends_with_the_policy_version_and_a_fact_has_none(contract: type[Contract]) -> None:
+def test_a_mart_and_a_score_end_with_the_policy_version_and_other_facts_have_none(contract: type[Contract]) -> None:
     names = list(polars_schema(contract))
-    if table_name(contract).startswith("marts."):
+    if table_name(contract).startswith("marts.") or table_name(contract) == "facts.health_score":
         assert names[-1] == "policy_version"
     else:
         assert "policy_version" not in names

@@ -11,6 +11,7 @@ from schemas.crm import Accounts
 from schemas.facts import AccountAttributes, AccountDay
 from schemas.marts_actions import Account360, ActionList, Segments
 from schemas.marts_churn import ChurnEvent
+from schemas.marts_health import HealthScore
 from schemas.marts_renewals import UpcomingRenewals
 from schemas.marts_surveys import SurveyAnswer
 from schemas.policy import Policy
@@ -20,6 +21,7 @@ from transforms.account_360 import (
     account_360,
     accounts_now,
     balances_now,
+    health_now,
     last_nps,
     next_renewals,
     open_tickets,
@@ -130,6 +132,18 @@ def test_balances_of_all_currencies_meet_at_the_rate_of_the_month_of_as_of() -> 
         }
     ).with_columns(rate=pl.Series([RATE_SCALE, 11 * RATE_SCALE // 10, RATE_SCALE * 9], dtype=pl.Int128))
     assert balances_now(ledger, rates, AS_OF).rows() == [("a", 4_00 + 3_66, 5_00 + 5_50, 3_00, 0)]
+
+
+def test_health_now_is_that_of_the_month_of_as_of() -> None:
+    plain = dict.fromkeys(polars_schema(HealthScore)) | {"account_id": "a", "score_change": 4.5}
+    scores = pl.DataFrame(
+        [
+            plain | {"month": date(2025, 6, 1), "score": 60.5, "band": "yellow"},
+            plain | {"month": date(2025, 5, 1), "score": 56.0, "band": "yellow"},
+        ],
+        schema=polars_schema(HealthScore),
+    )
+    assert health_now(scores, AS_OF).rows() == [("a", 60.5, "yellow", 4.5)]
 
 
 def answer(account: str, day: int, score: int, **more: Any) -> dict[str, Any]:

@@ -50,13 +50,15 @@ def accounts(*rows: dict[str, Any]) -> pl.DataFrame:
         "purchased_seats": None,
         "active_seats": None,
         "active_before": None,
+        "health_score": None,
+        "health_band": None,
     }
     numbers = dict.fromkeys((name for name in plain if "_minor" in name or "seats" in name), pl.Int64)
     schema = (
         dict.fromkeys(plain, pl.String)
         | numbers
         | {"last_nps": pl.Int64, "active_before": pl.Int64, "is_detractor": pl.Boolean}
-        | {"last_nps_on": pl.Date, "first_paid_date": pl.Date}
+        | {"last_nps_on": pl.Date, "first_paid_date": pl.Date, "health_score": pl.Float64}
     )
     frame = pl.DataFrame([plain | row for row in rows], schema=schema)
     return frame.with_columns(pl.coalesce("arr_committed_minor", "arr_minor").alias("arr_committed_minor"))
@@ -99,6 +101,12 @@ def test_a_detractor_counts_for_the_days_of_the_policy() -> None:
     answer = {"last_nps": 6, "is_detractor": True}
     assert risk(last_nps_on=ago(179), **answer) is not None
     assert risk(last_nps_on=ago(180), **answer) is None
+
+
+def test_the_red_band_of_health_is_a_sign_with_its_score() -> None:
+    assert risk(health_score=24.3, health_band="red") == "health score 24.3 (red)"
+    assert risk(health_score=30.6, health_band="yellow") is None
+    assert risk(health_band="insufficient_data") is None
 
 
 def attempt(payment: str, day: int, status: str = "failed", **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from schemas.contract import key_columns, polars_schema
 from schemas.crm import Contracts
+from schemas.marts_health import HealthScore
 from schemas.marts_renewals import ContractTerm, Renewals, UpcomingRenewals
 from schemas.policy import Policy
 from transforms.money import RATE_SCALE
@@ -403,7 +404,7 @@ def test_without_contracts_the_marts_are_empty_but_have_their_columns() -> None:
     nothing = contracts()
     assert mart(nothing).is_empty()
     terms = contract_terms(nothing, POLICY, AS_OF)
-    found = upcoming_renewals(terms, attributes([]), AS_OF)
+    found = upcoming_renewals(terms, attributes([]), scores(), POLICY, AS_OF)
     assert found.is_empty()
     assert found.columns == list(polars_schema(UpcomingRenewals))[:-1]
 
@@ -417,7 +418,8 @@ def test_upcoming_renewals_are_the_open_terms_of_the_next_180_days_by_horizon() 
         {"cancelled_at": date(2024, 12, 1), "term_end": date(2025, 1, 20), "term_id": "cancelled"},
         {"is_evergreen": True, "term_end": date(2025, 1, 20), "term_id": "evergreen"},
     )  # fmt: skip
-    found = upcoming_renewals(contract_terms(source, POLICY, as_of), attributes(source["account_id"]), as_of)
+    terms = contract_terms(source, POLICY, as_of)
+    found = upcoming_renewals(terms, attributes(source["account_id"]), scores(), POLICY, as_of)
     UpcomingRenewals.validate(found.with_columns(policy_version=pl.lit("v1")))
     expected = pl.DataFrame(
         {
@@ -435,6 +437,50 @@ def test_upcoming_renewals_are_the_open_terms_of_the_next_180_days_by_horizon() 
         False,
         None,
     )
+
+
+def scores(*rows: tuple[str, date, float | None, str]) -> pl.DataFrame:
+    """Account, month, score and band."""
+    named = [dict(zip(("account_id", "month", "score", "band"), row, strict=True)) for row in rows]
+    schema = polars_schema(HealthScore)
+    return pl.DataFrame([dict.fromkeys(schema) | row for row in named], schema=schema)
+
+
+def test_the_likelihood_is_the_share_renewed_in_12_months_of_accounts_in_the_same_band_before() -> None:
+    as_of = date(2025, 12, 31)
+    later = {"term_start": date(2025, 3, 1), "term_end": date(2026, 3, 1)}
+    source = contracts(
+        decision("renewed", date(2025, 6, 3), account_id="was green 1"),
+        decision("lost", date(2025, 6, 3), account_id="was green 2"),
+        decision("renewed", date(2025, 6, 3), account_id="was green 3"),
+        decision("lost", date(2025, 6, 3), account_id="was red"),
+        decision("lost", date(2025, 6, 3), account_id="never scored"),
+        decision(
+            "lost", date(2024, 12, 31), account_id="long ago", term_start=date(2024, 1, 1), term_end=date(2025, 1, 1)
+        ),
+        *({**later, "account_id": f"now {band}", "term_id": f"now {band}"} for band in ("green", "red", "yellow")),
+        {**later, "account_id": "unscored", "term_id": "unscored"},
+    )
+    may, november, december = date(2025, 5, 1), date(2024, 11, 1), date(2025, 12, 1)
+    health = scores(
+        *((f"was green {number}", may, 80.0, "green") for number in (1, 2, 3)),
+        *((f"was green {number}", date(2025, 6, 1), 10.0, "red") for number in (1, 2, 3)),
+        ("was red", may, 10.0, "red"),
+        ("long ago", november, 10.0, "red"),
+        ("now green", december, 71.5, "green"),
+        ("now red", december, 3.0, "red"),
+        ("now yellow", december, 50.0, "yellow"),
+    )
+    terms = contract_terms(source, POLICY, as_of)
+    found = upcoming_renewals(terms, attributes(source["account_id"]), health, POLICY, as_of)
+    UpcomingRenewals.validate(found.with_columns(policy_version=pl.lit("v1")))
+    columns = ["term_id", "health_score", "health_band", "likelihood", "renewed_terms", "decided_terms", "small_n"]
+    assert found.select(columns).rows() == [
+        ("now green", 71.5, "green", 2 / 3, 2, 3, True),
+        ("now red", 3.0, "red", 0.0, 0, 1, True),
+        ("now yellow", 50.0, "yellow", None, 0, 0, True),
+        ("unscored", None, None, None, 0, 0, True),
+    ]
 
 
 DAYS = st.dates(date(2025, 1, 1), date(2025, 12, 31))

@@ -4,6 +4,7 @@ A breakage of one invariant often breaks others too; what it leaves whole is sai
 """
 
 MOVEMENTS, RETENTION, COHORTS = "marts.mrr_movements", "marts.retention", "marts.cohorts"
+VALUES = "marts.kpi_values"
 TOTAL_NATIVE = "basis = 'native' AND dimension = 'all'"
 
 
@@ -292,11 +293,40 @@ BREAKAGES = {
     "10_revenue_at_risk_is_past_due": one(
         "marts.dunning", "revenue_at_risk_arr_minor = revenue_at_risk_arr_minor + 1", "breakdown = 'all'"
     ),
+    # Health
+    "19_health_known_by_as_of": one("facts.health_score", "scored_on = scored_on - 1", "true"),
+    "6_health_has_one_band": one("facts.health_score", "band = 'green'", "band = 'red'"),
+    "7_health_of_every_customer": lost("facts.health_score", "true", "month DESC"),
+    "5_health_scores_from_drivers": one("facts.health_score", "score = score - 0.1", "score > 50"),
+    "2_health_changes_join_up": one(
+        "facts.health_score", "score_change = score_change + 0.1", "score_change IS NOT NULL"
+    ),
+    "12_health_drivers_sum": one("facts.health_driver", "points_lost = points_lost + 0.01", "points_lost > 0"),
+    "5_health_values_from_facts": one(
+        "facts.health_driver", "value = value + 1", "measure = 'renewal' AND value > 0", "month DESC"
+    ),
+    "5_health_from_scores": lost("facts.health_score", "score IS NOT NULL", "month"),
+    "5_health_members_add_up": one("marts.health", "green_accounts = green_accounts + 1", "dimension = 'owner'"),
+    # 0 where nobody has a score.
+    "9_health_rates_are_fractions": one("marts.health", "health_score = 0", "scored_accounts = 0"),
+    # As if one that left had stayed.
+    "8_backtest_from_events": one(
+        "marts.health_backtest", "churned_cases = churned_cases - 1", "decile = 'all' AND churned_cases > 0"
+    ),
+    "8_backtest_deciles_add_up": lost("marts.health_backtest", "decile = '01'"),
+    "9_backtest_rates_are_fractions": one("marts.health_backtest", "auc = 0.5", "decile = '01'"),
+    "13_likelihood_from_terms": one("marts.upcoming_renewals", "decided_terms = decided_terms + 1", "true"),
+    "5_health_of_accounts_now": one("marts.account_360", "health_band = 'green'", "health_band = 'yellow'"),
     # Segments, actions, accounts
     "7_segments_hold_customers": lost("marts.segments", "is_opening_customer"),
     "6_one_segment_a_month": "INSERT INTO marts.segments SELECT * FROM marts.segments LIMIT 1",
     "7_accounts_now_are_closing": one("marts.account_360", "arr_minor = arr_minor + 1", "state = 'paying'"),
     "10_accounts_in_order": one("marts.account_360", "arr_committed_minor = arr_list_minor + 1", "true"),
     "5_actions_are_of_accounts": lost("marts.action_list", "true"),
+    # marts.kpi_values
+    "5_values_are_those_of_the_marts": one(VALUES, "value = value + 1", "kpi = 'csat' AND value IS NOT NULL"),
+    "6_values_occur_once": f"INSERT INTO {VALUES} SELECT * FROM {VALUES} WHERE kpi = 'nps' LIMIT 1",
+    "5_values_of_members_add_up": one(VALUES, "numerator = numerator + 1", "kpi = 'mrr' AND dimension = 'plan'"),
+    "5_values_of_every_kpi": lost(VALUES, "kpi = 'clv_margin' AND dimension = 'all'"),
 }
 """SQL by id of the invariant that it breaks."""

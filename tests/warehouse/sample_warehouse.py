@@ -5,21 +5,10 @@ from pathlib import Path
 
 import duckdb
 
-from pipelines import (
-    action_marts,
-    churn_marts,
-    core,
-    crm_marts,
-    loading,
-    onboarding_marts,
-    records,
-    support_marts,
-    survey_marts,
-    usage_marts,
-    value_marts,
-)
+from pipelines import loading
 from pipelines.config import SampleSource
 from pipelines.run import Run
+from pipelines.steps import STEPS
 from schemas.policy import Policy
 from warehouse.store import prepare
 
@@ -36,24 +25,8 @@ def build(folder: Path, accounts: int = 120) -> Path:
         prepare(con)
         loading.extract("sample", source, folder, folder / "raw", AS_OF)
         loading.stage(con, "sample", source, folder / "raw", AS_OF)
-        for step in (
-            core.build_account_facts,
-            core.build_attributes,
-            churn_marts.build_churn_events,
-            core.build_mrr_marts,
-            churn_marts.build_churn_reasons,
-            churn_marts.build_dunning,
-            crm_marts.build_renewals,
-            survey_marts.build_surveys,
-            support_marts.build_support,
-            usage_marts.build_adoption,
-            onboarding_marts.build_onboarding,
-            value_marts.build_value,
-            action_marts.build_segments,
-            action_marts.build_actions,
-            records.build_records,
-        ):
-            step(con, run, _ignore)
+        for step in STEPS:
+            step.build(con, run, _ignore)
     return path
 
 

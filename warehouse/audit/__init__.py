@@ -18,6 +18,7 @@ from warehouse.audit import (
     churn,
     cohorts,
     facts,
+    health,
     movements,
     onboarding,
     renewals,
@@ -25,6 +26,7 @@ from warehouse.audit import (
     support,
     surveys,
     value,
+    values,
 )
 from warehouse.audit.invariant import Invariant
 
@@ -43,7 +45,9 @@ INVARIANTS: tuple[Invariant, ...] = (
     *onboarding.INVARIANTS,
     *value.INVARIANTS,
     *churn.INVARIANTS,
+    *health.INVARIANTS,
     *actions.INVARIANTS,
+    *values.INVARIANTS,
 )
 
 SAMPLE_ROWS = 10

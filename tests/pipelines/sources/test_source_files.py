@@ -46,7 +46,9 @@ def test_a_byte_order_mark_is_no_part_of_the_first_header(read):
 
 def test_encodings_and_tabs_of_survey_tools_are_read(read):
     text = "customer_id\tname\nc1\tMuñoz\n"
-    windows = read("customers: {files: c.csv, format: tsv, read: {encoding: cp1252}}", {"c.csv": text.encode("cp1252")})
+    windows = read(
+        "customers: {files: c.csv, read: {file_type: tsv, encoding: cp1252}}", {"c.csv": text.encode("cp1252")}
+    )
     qualtrics = read("customers: {files: c.tsv, read: {encoding: utf-16}}", {"c.tsv": text.encode("utf-16")})
     assert windows.frame["name"].to_list() == qualtrics.frame["name"].to_list() == ["Muñoz"]
 

@@ -6,8 +6,10 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
+from pipelines.sources.headers import MissingColumn
 from pipelines.sources.mapping import to_canonical
 from schemas.billing import Customers
+from schemas.validation import SourceError
 
 
 def utc(*parts: int) -> datetime:
@@ -44,6 +46,13 @@ def one_cell(stage, cell: str, spec: str, column: str = "customers.created_at", 
         ('{from: X, time: "%Y/%m/%d %H:%M %z"}', "2026/03/04 05:06 +0200", utc(2026, 3, 4, 3, 6)),
         ("{from: X, time: epoch_s}", "1772600767", utc(2026, 3, 4, 5, 6, 7)),
         ("{from: X, time: epoch_ms}", "1772600767250", utc(2026, 3, 4, 5, 6, 7, 250_000)),
+        ("{from: X, time: epoch_d}", "20516", utc(2026, 3, 4)),
+        ("{from: X, time: epoch_d, tz: America/Costa_Rica}", "20516", utc(2026, 3, 4, 6)),
+        ('{from: X, time: "%d/%m/%Y %I:%M %p"}', "04/03/2026 7:06 p. m.", utc(2026, 3, 4, 19, 6)),
+        ('{from: X, time: "%d/%m/%Y %I:%M %p"}', "04/03/2026 12:06\u202fa.\u00a0m.", utc(2026, 3, 4, 0, 6)),
+        ('{from: X, time: "%d/%m/%Y %H:%M GMT%#z"}', "04/03/2026 07:06 GMT-6", utc(2026, 3, 4, 13, 6)),
+        ('{from: X, time: "%d/%m/%Y %H:%M GMT%#z"}', "04/03/2026 07:06 GMT+5:30", utc(2026, 3, 4, 1, 36)),
+        ('{from: X, time: "%d/%m/%Y %H:%M GMT%#z"}', "04/03/2026 07:06 GMT", utc(2026, 3, 4, 7, 6)),
         # the hour that occurs twice when summer time ends: the first of the two
         ("{from: X, tz: Europe/Madrid}", "2025-10-26 02:30:00", utc(2025, 10, 26, 0, 30)),
         ("X", "", None),
@@ -60,6 +69,7 @@ def test_times_become_instants_in_utc(stage, spec, cell, expected):
         ("X", "2026-02-30"),
         ("{from: X, tz: Europe/Madrid}", "2025-03-30 02:30:00"),  # the clocks skip this hour
         ("{from: X, time: epoch_s}", "1772600767250"),  # milliseconds
+        ("{from: X, time: epoch_d}", "1772600767"),  # seconds
         ('{from: X, time: "%d/%m/%Y"}', "03/2026"),
     ],
 )
@@ -92,6 +102,11 @@ def test_days_are_read_or_cut_from_a_moment_in_a_zone(stage, spec, cell, expecte
         ("{from: X, money: eu, currency: EUR}", "1.234,50", 123_450),
         ("{from: X, money: eu, currency: EUR}", "1234,5", 123_450),
         ("{from: X, money: eu, currency: EUR}", "-12", -1200),
+        ("{from: X, money: us, currency: USD}", "12,000.00", 1_200_000),
+        ("{from: X, money: us, currency: USD}", "1,234,567.5", 123_456_750),
+        ("{from: X, money: us, currency: USD}", "1234.5", 123_450),
+        ("{from: X, money: us, currency: USD}", "-1,234", -123_400),
+        ("{from: X, number: us}", "1,999", 1999),
         ("{from: X, money: minor}", "1999", 1999),
         ("{from: X, number: eu}", "1.999", 1999),
         ("X", "12.0", 12),
@@ -114,6 +129,9 @@ def test_money_becomes_minor_units_by_the_currency(stage, spec, cell, expected):
         ("{from: X, money: major, currency: USD}", "1e3", "not_an_amount"),
         ("{from: X, money: major, currency: USD}", "99999999999999999999", "not_an_amount"),
         ("{from: X, money: eu, currency: EUR}", "1.23", "not_an_amount"),  # neither thousands nor decimals
+        ("{from: X, money: us, currency: USD}", "1,23", "not_an_amount"),
+        ("{from: X, money: us, currency: USD}", "12,34,567", "not_an_amount"),
+        ("{from: X, money: us, currency: USD}", "1.234,50", "not_an_amount"),
         ("{from: X, money: minor}", "19.99", "not_an_amount"),
         ("X", "twelve", "not_a_number"),
     ],
@@ -303,3 +321,108 @@ invoice_lines:
         ("1", 1999, utc(2026, 1, 2), utc(2026, 1, 2, 20)),
         ("2", 10, utc(2026, 1, 2), utc(2026, 1, 2, 20)),
     ]
+
+
+def test_the_first_cell_that_is_not_blank_is_taken_of_the_headers_that_are_there(stage):
+    tables = "customers: {files: c.csv, columns: {name: {from: [Nick, Gone, {like: ^Full}]}}}"
+    result = stage(tables, {"c.csv": "customer_id,Full Name,Nick\nc1,Ann Moor,Ann\nc2,Bo Li,\nc3,,\n"})
+    assert result.accepted["name"].to_list() == ["Ann", "Bo Li", None]
+
+
+def test_files_may_differ_in_which_of_several_headers_they_have(stage):
+    tables = "customers: {files: '*.csv', columns: {name: {from: [Old, New]}}}"
+    result = stage(tables, {"1.csv": "customer_id,Old\nc1,Ann\n", "2.csv": "customer_id,New\nc2,Bo\n"})
+    assert result.accepted["name"].to_list() == ["Ann", "Bo"]
+
+
+def test_none_of_several_headers_is_an_error_that_names_them(stage):
+    with pytest.raises(MissingColumn, match=r"has no header 'Nick or Full'"):
+        stage("customers: {files: c.csv, columns: {name: {from: [Nick, Full]}}}", {"c.csv": "customer_id\nc1\n"})
+
+
+def test_let_reckons_columns_one_after_the_other_and_where_sees_them(stage):
+    tables = """
+costs:
+  files: c.csv
+  read: {decimal_comma: true}
+  let:
+    gross: REPLACE("Gross", ',', '.')
+    tax: REPLACE("Tax", ',', '.')
+    net: CAST(gross AS DECIMAL(18, 2)) - CAST(tax AS DECIMAL(18, 2))
+    big: "CASE WHEN CAST(net AS DOUBLE) > 10 THEN 'yes' END"
+  where: big = 'yes'
+  columns:
+    category: {const: ads}
+    booked_on: {const: 2026-01-01}
+    amount_minor: {from: net, money: major}
+    currency: {const: EUR}
+"""
+    result = stage(tables, {"c.csv": 'cost_id,Gross,Tax\na,"121,10","21,05"\nb,"10,00","1,00"\n'})
+    assert result.accepted.select("cost_id", "amount_minor").rows() == [("a", 10_005)]
+
+
+@pytest.mark.parametrize(
+    ("let", "message"), [("Gone", "`let: x` names a header"), ("CAST(name AS INT)", "`let: x` cannot be applied")]
+)
+def test_let_that_cannot_be_reckoned_says_so_without_cells(stage, let, message):
+    tables = f"customers: {{files: c.csv, let: {{x: '{let}'}}, columns: {{email: x}}}}"
+    with pytest.raises(SourceError, match=message) as error:
+        stage(tables, {"c.csv": "customer_id,name\nc1,secret\n"})
+    assert "secret" not in str(error.value)
+
+
+def test_headers_that_a_file_may_lack_are_blank_in_where(stage):
+    tables = "customers: {files: '*.csv', read: {may_lack: [Gone]}, where: \"COALESCE(Gone, 'no') = 'no'\"}"
+    files = {"1.csv": "customer_id\nc1\n", "2.csv": "customer_id,Gone\nc2,yes\nc3,\n"}
+    assert stage(tables, files).accepted["customer_id"].to_list() == ["c1", "c3"]
+
+
+def test_of_rows_alike_in_distinct_columns_the_first_counts_and_blank_ones_are_like_no_other(stage):
+    tables = "customers: {files: c.csv, distinct: [Order]}"
+    result = stage(tables, {"c.csv": "customer_id,Order\na,1\nb,1\nc,\nd,\ne,2\n"})
+    assert result.accepted["customer_id"].to_list() == ["a", "c", "d", "e"]
+    assert result.superseded["_row"].to_list() == [2]
+
+
+def test_minutes_after_a_moment_and_nothing_where_they_are_blank(stage):
+    tables = "customers: {files: c.csv, columns: {created_at: {from: X, plus_minutes: Min}}}"
+    result = stage(tables, {"c.csv": "customer_id,X,Min\na,2026-03-04T23:30:00Z,45\nb,2026-03-04,\nc,2026-03-04,-1\n"})
+    assert result.accepted["created_at"].to_list() == [utc(2026, 3, 5, 0, 15), None]
+    assert result.quarantined.select("row", "column", "rule").rows() == [(3, "created_at", "not_a_number")]
+
+
+def test_every_row_may_name_its_zone(stage):
+    tables = "customers: {files: c.csv, tz: {from: Zone}, columns: {created_at: X}}"
+    rows = "a,2026-07-01 10:00:00,Europe/Madrid\nb,2026-07-01 10:00:00,America/Costa_Rica\nc,2026-07-01 10:00:00,Mars\n"
+    result = stage(tables, {"c.csv": "customer_id,X,Zone\n" + rows})
+    assert result.accepted["created_at"].to_list() == [utc(2026, 7, 1, 8), utc(2026, 7, 1, 16)]
+    assert result.quarantined.select("row", "column", "rule").rows() == [(3, "created_at", "unknown_zone")]
+
+
+def test_a_zone_of_the_table_holds_where_the_column_says_no_other(stage):
+    tables = """
+invoices:
+  files: c.csv
+  tz: Europe/Madrid
+  columns:
+    customer_id: id
+    status: {const: paid}
+    currency: {const: EUR}
+    issued_at: X
+    due_at: {from: X, tz: America/Costa_Rica}
+    paid_at: Z
+"""
+    rows = "id,invoice_id,X,Z\na,i,2026-07-01 10:00:00,2026-07-01T10:00:00Z\n"
+    accepted = stage(tables, {"c.csv": rows}).accepted
+    moments = accepted.select("issued_at", "due_at", "paid_at").row(0)
+    assert moments == (utc(2026, 7, 1, 8), utc(2026, 7, 1, 16), utc(2026, 7, 1, 10))
+
+
+def test_salesforce_ids_of_15_characters_get_their_check_letters(stage):
+    rows = "id\n001D000000IRFma\n001D000000IRFmaIAH\n001d000000irfmaIAH\n001D000000IRFm\n"
+    result = stage(
+        "customers: {files: c.csv, columns: {customer_id: {from: id, salesforce_id: true}}}", {"c.csv": rows}
+    )
+    assert result.accepted["customer_id"].to_list() == ["001D000000IRFmaIAH"]
+    assert result.superseded["_row"].to_list() == [2]
+    assert result.quarantined.select("row", "rule").rows() == [(3, "not_an_id"), (4, "not_an_id")]

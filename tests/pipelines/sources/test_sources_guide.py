@@ -16,6 +16,7 @@ TABLE_OF_KEY = {
     "time": "customers.created_at",
     "minus_months": "customers.created_at",
     "plus_days": "customers.created_at",
+    "plus_minutes": "customers.created_at",
     "date": "contracts.term_start",
     "tz": "customers.created_at",
 }
@@ -37,8 +38,8 @@ def test_an_example_of_a_column_loads(tmp_path, column):
 
 
 def test_the_examples_of_columns_are_found():
-    assert len(COLUMNS) == 19
-    assert len(EXAMPLES) == 4
+    assert len(COLUMNS) == 23
+    assert len(EXAMPLES) == 6
 
 
 @pytest.mark.parametrize("model", [ColumnMapping, Reading, TableMapping, SourcesConfig])

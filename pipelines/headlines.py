@@ -1,1 +1,0 @@
-"""The headline KPIs of a published release, and any KPI by period or member, as rows ready to print."""
