@@ -81,7 +81,7 @@ def _tiles(make: Maker) -> list[Tile]:
 
 def _compared(make: Maker) -> list[str]:
     before = make.published.before
-    if before is None:
+    if before is None or not make.published.scope.is_complete:
         return []
     period = make.formats.period(before, make.published.scope.grain)
     return [make.say("compared", period=period)]
@@ -108,7 +108,12 @@ def _tile(make: Maker, kpi: Kpi, now: Point | None, before: Point | None) -> Til
 
 
 def _status(make: Maker, kpi: Kpi, now: Point | None, before: Point | None) -> tuple[str, str, str, str]:
-    """Change, sign, word and tone: a change within the interval, or of a neutral KPI, is neither good nor bad."""
+    """Change, sign, word and tone: a change within the interval, or of a neutral KPI, is neither good nor bad.
+
+    A part of a period is not compared with a whole one.
+    """
+    if now is not None and not now.is_complete:
+        return "", "", make.say("incomplete"), "plain"
     if now is None or before is None or now.value is None or before.value is None:
         return "", "", make.say("no_before") if now else "", "plain"
     change = make.formats.change(now.value, before.value, kpi.unit)

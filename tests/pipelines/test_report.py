@@ -237,6 +237,9 @@ def test_a_report_of_the_running_month_says_so_at_its_head(page, sample):
     with open_published(published_dir(sample)) as con:
         rows = kpi_rows(con, find_kpi("mrr"), "month", "all", 1)
     assert shown.values["tile-mrr"] == rows["value"].to_list()
+    tiles = shown.text("headlines")
+    assert "incomplete" in tiles
+    assert re.findall(r"\b(better|worse)\b", tiles) == []  # a part of a month is not compared with a whole one
 
 
 def test_a_quarter_has_the_values_of_the_quarter(page, six_customers):
