@@ -21,6 +21,7 @@ from schemas.catalogue import (
     CHURN_REASONS,
     CLV,
     DUNNING,
+    HEALTH_BACKTEST,
     MOVEMENTS,
     NO_MODEL,
     ONBOARDING,
@@ -48,7 +49,17 @@ KPI_KEY = ["month", "kpi", "dimension", "member", "part"]
 KPI_NUMBERS = ["value", "numerator", "denominator", "n"]
 MOVEMENT = ["month", *ACCOUNT, "opening_arr_minor", "category", "amount_arr_minor", "closing_arr_minor"]
 
-FOLLOWING = (RENEWALS, SUPPORT, SUPPORT_BY_TYPE, SURVEY_RESPONSE_RATES, ONBOARDING, CHURN_REASONS, DUNNING, CLV)
+FOLLOWING = (
+    RENEWALS,
+    SUPPORT,
+    SUPPORT_BY_TYPE,
+    SURVEY_RESPONSE_RATES,
+    ONBOARDING,
+    CHURN_REASONS,
+    DUNNING,
+    CLV,
+    HEALTH_BACKTEST,
+)
 """Tables of KPIs that follow what began in a month to its end, or that learn from later months."""
 SAME_ESTIMATE = 1e-9
 """Relative difference up to which two values without exact integers behind them, medians or models, are equal."""
