@@ -107,7 +107,7 @@ def build_closing(con: duckdb.DuckDBPyConnection, run: Run, progress: core.Progr
         *KPI_KEY,
         pl.col("current_currency").alias("currency"),
         pl.col("current").alias("value"),
-        *(pl.col(f"current_{name}").alias(name) for name in KPI_NUMBERS[1:]),
+        *(pl.col(f"{name}_current").alias(name) for name in KPI_NUMBERS[1:]),
     )
     changed_accounts = restatements.changes(differing_accounts, account_log, ACCOUNT_KEY, ACCOUNT_AMOUNTS)
     changed_kpis = restatements.changes(now, kpi_log, KPI_KEY, ["currency", *KPI_NUMBERS])

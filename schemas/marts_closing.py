@@ -37,12 +37,12 @@ _ACCOUNT = [text("account_id", "Account."), text("currency", "ISO 4217 currency.
 
 
 def _numbers(when: str) -> list[Column]:
-    """A value and what it is made of, after the word that says of when it is."""
-    prefix = f"{when}_"
+    """What a value is made of, before the word that says of when it is."""
+    suffix = f"_{when}"
     return [
-        Column(f"{prefix}numerator", pl.Int64, f"Its numerator, {when.replace('_', ' ')}.", nullable=True),
-        Column(f"{prefix}denominator", pl.Int64, f"Its denominator, {when.replace('_', ' ')}.", nullable=True),
-        count(f"{prefix}n", f"Its number of cases, {when.replace('_', ' ')}.", nullable=True),
+        Column(f"numerator{suffix}", pl.Int64, f"Its numerator, {when.replace('_', ' ')}.", nullable=True),
+        Column(f"denominator{suffix}", pl.Int64, f"Its denominator, {when.replace('_', ' ')}.", nullable=True),
+        count(f"n{suffix}", f"Its number of cases, {when.replace('_', ' ')}.", nullable=True),
     ]
 
 

@@ -151,7 +151,7 @@ def kpi_differences(pairs: pl.DataFrame, kpis: Sequence[Kpi]) -> pl.DataFrame:
     """The KPI rows that differ from what was reported.
 
     `pairs`: month, kpi, dimension, member, part, and currency and `KPI_NUMBERS` as reported (`was_*`) and now; all null
-    where there is no such row. Columns: those of `Restatements` up to current_n, sorted. Not a difference: a value
+    where there is no such row. Columns: those of `Restatements` up to n_current, sorted. Not a difference: a value
     that is kept for the newest months alone and gone by now; the last digits of an estimate.
     """
     fading = [kpi.id for kpi in kpis if kpi.null_rule == NO_MODEL]
@@ -167,8 +167,8 @@ def kpi_differences(pairs: pl.DataFrame, kpis: Sequence[Kpi]) -> pl.DataFrame:
             pl.col("was_value").alias("as_reported"),
             pl.col("value").alias("current"),
             "delta",
-            *(pl.col(f"was_{name}").alias(f"as_reported_{name}") for name in KPI_NUMBERS[1:]),
-            *(pl.col(name).alias(f"current_{name}") for name in KPI_NUMBERS[1:]),
+            *(pl.col(f"was_{name}").alias(f"{name}_as_reported") for name in KPI_NUMBERS[1:]),
+            *(pl.col(name).alias(f"{name}_current") for name in KPI_NUMBERS[1:]),
         )
         .sort(KPI_KEY)
     )

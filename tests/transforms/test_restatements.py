@@ -180,7 +180,7 @@ def test_a_rate_whose_value_is_the_same_of_other_numbers_is_restated() -> None:
     rows = restatements.kpi_differences(
         pairs(rate | {"was_numerator": 2, "numerator": 1, "was_denominator": 4, "denominator": 2}), CATALOGUE
     )
-    told = ["as_reported", "current", "delta", "as_reported_numerator", "current_numerator", "current_denominator"]
+    told = ["as_reported", "current", "delta", "numerator_as_reported", "numerator_current", "denominator_current"]
     assert rows.select(told).rows() == [(0.5, 0.5, 0.0, 2, 1, 2)]
 
 

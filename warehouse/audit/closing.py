@@ -171,13 +171,13 @@ INVARIANTS = (
             ), expected AS (
                 SELECT {_KPI}, delta, r.kpi IS NOT NULL AS is_restated,
                     CASE WHEN r.kpi IS NOT NULL THEN current ELSE value END AS value,
-                    CASE WHEN r.kpi IS NOT NULL THEN current_numerator ELSE numerator END AS numerator,
-                    CASE WHEN r.kpi IS NOT NULL THEN current_denominator ELSE denominator END AS denominator,
-                    CASE WHEN r.kpi IS NOT NULL THEN current_n ELSE n END AS n,
+                    CASE WHEN r.kpi IS NOT NULL THEN numerator_current ELSE numerator END AS numerator,
+                    CASE WHEN r.kpi IS NOT NULL THEN denominator_current ELSE denominator END AS denominator,
+                    CASE WHEN r.kpi IS NOT NULL THEN n_current ELSE n END AS n,
                     r.kpi IS NULL OR (as_reported IS NOT DISTINCT FROM value
-                        AND as_reported_numerator IS NOT DISTINCT FROM numerator
-                        AND as_reported_denominator IS NOT DISTINCT FROM denominator
-                        AND as_reported_n IS NOT DISTINCT FROM n
+                        AND numerator_as_reported IS NOT DISTINCT FROM numerator
+                        AND denominator_as_reported IS NOT DISTINCT FROM denominator
+                        AND n_as_reported IS NOT DISTINCT FROM n
                         AND (delta IS NULL OR delta = current - as_reported)) AS says_what_was
                 FROM {_REPORTED} AS a FULL JOIN marts.restatements AS r USING ({_KPI})
             )
