@@ -29,6 +29,9 @@ from warehouse.store import first_rows, row_count
 EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 """Reading a source may fail for a moment; a file that is wrong stays wrong and is not retried."""
 
+_MERGED = (*core.ACCOUNT_FACTS, "marts.segments")
+"""Tables that are written account by account, so their rows are stored in no order."""
+
 PROGRESS = logging.getLogger("kpis.progress")
 RELEASE_KEY = dg.AssetKey(["published", "release"])
 REPORT_KEY = dg.AssetKey(["published", "report"])
@@ -194,7 +197,7 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
                 policy_version=run.policy.version,
                 published_at=now,
                 without=personal_columns(),
-                keys={table: key_columns(contract) for table, contract in PUBLISHED.items()},
+                sort={table: key_columns(PUBLISHED[table]) for table in _MERGED},
             )
             health_marts.keep_history(con, run)
         yield dg.MaterializeResult(

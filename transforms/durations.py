@@ -22,6 +22,12 @@ def km_quantiles(
     column per quantile; null where the curve does not come down that far. Without censored rows it is the value of rank
     ceil(q x n). What ends at the moment at which another is censored ends first.
     """
+    return _km_quantiles(rows.lazy(), keys, duration, ended, quantiles).collect(engine="in-memory")
+
+
+def _km_quantiles(
+    rows: pl.LazyFrame, keys: Sequence[str], duration: str, ended: str, quantiles: Mapping[str, float]
+) -> pl.LazyFrame:
     at_risk = pl.len() - pl.int_range(pl.len())
     survival = ((at_risk - pl.col(ended).cast(pl.Int64)) / at_risk).cum_prod()
     return (
@@ -43,21 +49,22 @@ def km_quantiles_by_member(
     `rows` carries the members (see `slices.with_members`). Grain: keys x dimension x member.
     """
     return pl.concat(
-        km_quantiles(
-            rows.with_columns(dimension=pl.lit(name), member=pl.lit("all") if name == "all" else pl.col(name)),
+        _km_quantiles(
+            rows.lazy().with_columns(dimension=pl.lit(name), member=pl.lit("all") if name == "all" else pl.col(name)),
             [*keys, *SLICE],
             duration,
             ended,
             quantiles,
         )
         for name in ("all", *DIMENSIONS)
-    )
+    ).collect(engine="in-memory")
 
 
 def medians_by_member(rows: pl.DataFrame, keys: Sequence[str], column: str) -> pl.DataFrame:
     """The plain median of a column, all nulls left out, per key, dimension and member."""
     return pl.concat(
-        rows.drop_nulls(column)
+        rows.lazy()
+        .drop_nulls(column)
         .group_by(*keys, pl.lit(name).alias("dimension"), member)
         .agg(pl.col(column).median())
         .select(*keys, *SLICE, column)
@@ -65,4 +72,4 @@ def medians_by_member(rows: pl.DataFrame, keys: Sequence[str], column: str) -> p
             ("all", pl.lit("all").alias("member")),
             *((name, pl.col(name).alias("member")) for name in DIMENSIONS),
         ]
-    )
+    ).collect(engine="in-memory")

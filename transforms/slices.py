@@ -22,26 +22,29 @@ def with_members(rows: pl.DataFrame, attributes: pl.DataFrame) -> pl.DataFrame:
     since ever), one column per dimension. Accounts without attributes are `unassigned`.
     """
     members = (
-        attributes.sort("account_id", "month")
+        attributes.lazy()
+        .sort("account_id", "month")
         .with_columns(month=pl.when(runs.starts("account_id")).then(pl.date(1, 1, 1)).otherwise("month"))
         .with_row_index("_member")
+        .collect(engine="in-memory")
     )
     found = (
-        rows.select("account_id", month=pl.col("period_start").dt.truncate("1mo"))
+        rows.lazy()
+        .select("account_id", month=pl.col("period_start").dt.truncate("1mo"))
         .with_row_index("_row")
         .sort("month")
         .join_asof(
-            members.select("account_id", "month", "_member").sort("month"),
+            members.lazy().select("account_id", "month", "_member").sort("month"),
             on="month",
             by="account_id",
             strategy="backward",
             check_sortedness=False,
         )
         .sort("_row")
+        .collect(engine="in-memory")
     )
-    return pl.concat([rows, members.select(DIMENSIONS)[found["_member"]]], how="horizontal").with_columns(
-        pl.col(*DIMENSIONS).fill_null(UNASSIGNED)
-    )
+    of_rows = members.select(DIMENSIONS)[found["_member"]].with_columns(pl.all().fill_null(UNASSIGNED))
+    return pl.concat([rows, of_rows], how="horizontal")
 
 
 def sum_by_member(rows: pl.DataFrame, keys: Sequence[str], measures: Mapping[str, pl.Expr]) -> pl.DataFrame:
@@ -49,14 +52,14 @@ def sum_by_member(rows: pl.DataFrame, keys: Sequence[str], measures: Mapping[str
 
     `rows` carries the members (see `with_members`). Grain: keys x dimension x member. Sums are exact integers.
     """
-    valued = rows.select(*keys, *DIMENSIONS, **measures)
+    valued = rows.select(*keys, *DIMENSIONS, **measures).lazy()
     totals = [
         valued.group_by(*keys, member)
         .agg(pl.col(*measures).sum())
         .select(*keys, pl.lit(name).alias("dimension"), member.cast(pl.String).alias("member"), *measures)
         for name, member in [("all", pl.lit("all").alias("all")), *((d, pl.col(d)) for d in DIMENSIONS)]
     ]
-    return pl.concat(totals).sort(*keys, *SLICE)
+    return pl.concat(totals).sort(*keys, *SLICE).collect(engine="in-memory")
 
 
 def add_up(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -89,11 +92,11 @@ def complete(sums: pl.DataFrame, calendar: pl.DataFrame, keys: Sequence[str]) ->
 
     Definitions section 17. Adds period_end and is_complete. Sorted by keys, dimension, member, period_start.
     """
-    slices = sums.select(*keys, *SLICE).unique()
+    slices = sums.lazy().select(*keys, *SLICE).unique().sort(*keys, *SLICE)
     measures = [column for column in sums.columns if column not in {*keys, *SLICE, "period_start"}]
     return (
-        slices.join(calendar, how="cross")
-        .join(sums, on=[*keys, *SLICE, "period_start"], how="left")
+        slices.join(calendar.lazy(), how="cross", maintain_order="left_right")
+        .join(sums.lazy(), on=[*keys, *SLICE, "period_start"], how="left", maintain_order="left")
         .with_columns(pl.col(*measures).fill_null(0))
-        .sort(*keys, *SLICE, "period_start")
+        .collect(engine="in-memory")
     )

@@ -78,16 +78,16 @@ def publish(
     published_at: datetime,
     stale_sources: Mapping[str, str] | None = None,
     without: Mapping[str, Sequence[str]] | None = None,
-    keys: Mapping[str, Sequence[str]] | None = None,
+    sort: Mapping[str, Sequence[str]] | None = None,
     keep: int = 3,
 ) -> Release:
     """Publishes tables and views of the warehouse as a new release, all of it or nothing.
 
     `release` is a name that was never used before; `tables` are full names, views after what they read; `without` names
     the columns of a table that stay in the private warehouse. Views are published as views of the DuckDB files, without
-    Parquet. Rows are in the order of their `keys` (columns that no two rows share), else of all columns, so equal
-    content gives equal tables. Of the releases the newest
-    `keep` stay. Call it outside a transaction.
+    Parquet. Rows keep their stored order, which equal content gives equally; a table whose rows were merged has none
+    and is put in that of its `sort` columns, which no two rows share. Of the releases the newest `keep` stay. Call it
+    outside a transaction.
 
     Errors: ValueError for a bad name, or a column type that Parquet readers get wrong; FileExistsError where the
     release exists. After any error or kill the former release is still the published one, and the next call clears
@@ -102,7 +102,7 @@ def publish(
     _clear_unfinished(published_dir.resolve())
     aside = files.unfinished(target)
     aside.mkdir(parents=True)
-    rows = _build(con, aside, tables, without or {}, keys or {})
+    rows = _build(con, aside, tables, without or {}, sort or {})
     facts = {"release": release, "as_of": as_of.isoformat(), "policy_version": policy_version}
     facts |= {"published_at": published_at.isoformat()}
     files.write_text(aside / "release.json", _json(facts | {"rows": rows}))
@@ -172,7 +172,7 @@ def _build(
     directory: Path,
     tables: Sequence[str],
     without: Mapping[str, Sequence[str]],
-    keys: Mapping[str, Sequence[str]],
+    sort: Mapping[str, Sequence[str]],
 ) -> dict[str, int]:
     """Writes the DuckDB file and the Parquet files of a release; rows per table."""
     views, known = _view_statements(con), _columns(con)
@@ -189,7 +189,7 @@ def _build(
             else:
                 _refuse_huge_integers(name, columns)
                 published = [column for column in columns if column.name not in without.get(name, ())]
-                rows[name] = _copy_table(con, name, directory, published, keys.get(name, ()))
+                rows[name] = _copy_table(con, name, directory, published, sort.get(name, ()))
                 statements += _comment_statements(con, name, "TABLE", published)
         _run_inside(con, _ATTACHED, statements)
         con.execute(f"CHECKPOINT {_ATTACHED}")
@@ -197,14 +197,14 @@ def _build(
 
 
 def _copy_table(
-    con: duckdb.DuckDBPyConnection, name: str, directory: Path, columns: Sequence["_Column"], key: Sequence[str]
+    con: duckdb.DuckDBPyConnection, name: str, directory: Path, columns: Sequence["_Column"], sort: Sequence[str]
 ) -> int:
-    """Copies a table into the attached file, sorted, and from there to Parquet; number of rows."""
+    """Copies a table into the attached file and from there to Parquet; number of rows."""
     table = names.relation(name)
     schema, short = names.split(name)
     chosen = names.columns([column.name for column in columns])
-    order = names.columns(list(key)) if key else "ALL"
-    con.execute(f"CREATE TABLE {_ATTACHED}.{table} AS SELECT {chosen} FROM {table} ORDER BY {order}")
+    order = f"ORDER BY {names.columns(list(sort))}" if sort else ""
+    con.execute(f"CREATE TABLE {_ATTACHED}.{table} AS SELECT {chosen} FROM {table} {order}")
     (directory / schema).mkdir(exist_ok=True)
     path = names.literal(str(directory / schema / f"{short}.parquet"))
     con.execute(f"COPY {_ATTACHED}.{table} TO {path} (FORMAT parquet, COMPRESSION zstd)")
