@@ -22,11 +22,12 @@ def main() -> None:
     """Generates the company, then measures a scan of its changes (the floor), a full run and a run without changes."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--accounts", type=int, default=100_000)
+    parser.add_argument("--billing-only", action="store_true", help="subscription changes, accounts and rates only")
     parser.add_argument("--folder", type=Path, help="keep the company and its warehouse here")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="kpis-bench-"))
     print(f"company of {options.accounts:,} accounts in {folder}", flush=True)
-    rows = write_company(folder, options.accounts)
+    rows = write_company(folder, options.accounts, billing_only=options.billing_only)
     print(f"{rows:,} change rows", flush=True)
     run = [str(Path(sys.executable).parent / "kpis"), "run", "--json", "--config", str(folder)]
     floor = _measure(

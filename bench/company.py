@@ -1,10 +1,13 @@
-"""A large company as Parquet files with a `sources.yaml`: four years of subscription changes, accounts and rates."""
+"""A large company as Parquet files with a `sources.yaml`: four years of billing, and what surrounds it."""
 
 from datetime import date, datetime
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+
+from bench import around
 
 FIRST_DAY, LAST_DAY = date(2022, 1, 1), date(2025, 12, 31)
 DAYS = (LAST_DAY - FIRST_DAY).days + 1
@@ -22,7 +25,7 @@ _TABLE = """      {table}:
 """
 
 
-def write_company(folder: Path, accounts: int, seed: int = 7) -> int:
+def write_company(folder: Path, accounts: int, *, billing_only: bool = False, seed: int = 7) -> int:
     """Writes the company; how many change rows it has. About 1.6 subscriptions an account and 3.7 changes each."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -42,9 +45,12 @@ def write_company(folder: Path, accounts: int, seed: int = 7) -> int:
         ),
         "fx_rates": _rates(),
     }
-    for name, frame in tables.items():
+    others = () if billing_only else around.tables(rng, changes, accounts, FIRST_DAY, LAST_DAY)
+    written = []
+    for name, frame in chain(tables.items(), others):
         frame.write_parquet(folder / f"{name}.parquet")
-    (folder / "sources.yaml").write_text(SOURCES + "".join(_TABLE.format(table=name) for name in tables))
+        written.append(name)
+    (folder / "sources.yaml").write_text(SOURCES + "".join(_TABLE.format(table=name) for name in written))
     return changes.height
 
 
