@@ -31,6 +31,10 @@ _NPS_ANSWERS = """
     FROM facts.survey_answer WHERE instrument = 'nps' AND status = 'used'"""
 _NEWEST_DAY = "SELECT * FROM facts.account_day QUALIFY day = max(day) OVER (PARTITION BY account_id)"
 _FAILED_ATTEMPTS = "SELECT * FROM facts.payment_attempt WHERE is_first_failure OR is_retry"
+_ONBOARDING = """
+    SELECT account_id, onboarded_on, time_to_onboard_days, first_value_on, time_to_value_days
+    FROM facts.onboarding WHERE account_id <> 'unassigned'"""
+_VALUE = "SELECT account_id, clv_historic, clv_residual FROM marts.account_value"
 _NEWEST_BALANCE = "SELECT * FROM facts.mrr_ledger QUALIFY day = max(day) OVER (PARTITION BY account_id, currency)"
 
 
@@ -76,6 +80,8 @@ def build_actions(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
             last_nps(con.sql(_NPS_ANSWERS).pl()),
             seats_now(seats, use, policy, as_of),
             health_now(read(con, "facts.health_score"), as_of),
+            con.sql(_ONBOARDING).pl(),
+            con.sql(_VALUE).pl(),
         ],
         [frame for rows, frame in counts if rows],
         as_of,

@@ -42,6 +42,8 @@ _KNOWN_NOW = (
     *churn_marts.DUNNING_TABLES,
     *health_marts.UPCOMING_TABLES,
     *survey_marts.SURVEY_TABLES,
+    *onboarding_marts.ONBOARDING_TABLES,
+    *value_marts.VALUE_TABLES,
 )
 
 STEPS: tuple[Step, ...] = (

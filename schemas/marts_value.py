@@ -295,8 +295,13 @@ AccountValue = mart(
         Column("age_months", pl.Int64, "Whole months since first_paid_date.", True, {"ge": 0}),
         minor("arr_minor", "ARR on `as_of`"),
         _readable("mrr", "MRR on `as_of`, per month"),
-        _amount("clv_historic", "Revenue less refunds to date"),
-        _readable("clv_historic", "Revenue less refunds to date"),
+        Column(
+            "clv_historic_minor",
+            pl.Int64,
+            "Revenue less refunds to date, in minor units; null where no invoice was ever loaded.",
+            nullable=True,
+        ),
+        _value("clv_historic", "Revenue less refunds to date, in major units; null where no invoice was ever loaded."),
         text("model", "Model of its residual value: `plan` with the plan, or `all`; null without one.", nullable=True),
         _value("residual_months", "Expected months after the one that runs, discounted, of a customer of this age."),
         _value(

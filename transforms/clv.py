@@ -168,11 +168,11 @@ def account_values(
 ) -> pl.DataFrame:
     """marts.account_value: what each account has brought, and what it is expected still to bring.
 
-    Grain: account that ever paid or was ever invoiced. `clv_historic` is revenue less refunds to `as_of`;
-    `clv_residual` = its MRR x gross margin x the expected months after the one that runs, of the newest model of its
-    first plan (where that has none, of all accounts) at the account's age; 0 for one that does not pay, null where it
-    pays and there is no model. An account that came back after it was lost is taken by its age since it first paid.
-    Definitions section 6.
+    Grain: account that ever paid or was ever invoiced. `clv_historic` is revenue less refunds to `as_of`, null where no
+    invoice of anybody is known; `clv_residual` = its MRR x gross margin x the expected months after the one that runs,
+    of the newest model of its first plan (where that has none, of all accounts) at the account's age; 0 for one that
+    does not pay, null where it pays and there is no model. An account that came back after it was lost is taken by its
+    age since it first paid. Definitions section 6.
     """
     unit = 10 ** EXPONENTS[policy.reporting_currency]
     brought = lines.group_by("account_id").agg(clv_historic_minor=pl.col("reporting_amount_minor").sum())
@@ -198,7 +198,8 @@ def account_values(
         .join(arr, on="account_id", how="left")
         .join(groups["_of_plan"], on="plan", how="left")
         .with_columns(
-            pl.col("arr_minor", "clv_historic_minor").fill_null(0),
+            pl.col("arr_minor").fill_null(0),
+            pl.col("clv_historic_minor").fill_null(pl.lit(None if lines.is_empty() else 0, pl.Int64)),
             age_months=months_between(since, pl.lit(as_of)) - short.cast(pl.Int64),
             model=pl.when(pl.col("a").is_not_null())
             .then(pl.format("plan {}", "plan"))

@@ -90,10 +90,11 @@ CASES = {
 
 
 class Published(NamedTuple):
-    """The company, and the totals of its KPIs by month."""
+    """The company, the totals of its KPIs by month, and its accounts."""
 
     case: Case
     totals: pl.DataFrame
+    accounts: pl.DataFrame
     headlines: dict[str, Value]
 
 
@@ -106,7 +107,8 @@ def published(request: pytest.FixtureRequest, company: Company) -> Published:
     assert report.outcome == "published", report.failures
     with open_published(published_dir(settings)) as con:
         totals = con.sql("SELECT * FROM marts.kpi_values WHERE grain = 'month' AND dimension = 'all'").pl()
-        return Published(case, totals, {one.kpi.id: one for one in headlines(con)})
+        accounts = con.sql("SELECT * FROM marts.account_360 LEFT JOIN marts.account_value USING (account_id)").pl()
+        return Published(case, totals, accounts, {one.kpi.id: one for one in headlines(con)})
 
 
 def test_what_the_sources_give_is_there(published):
@@ -136,6 +138,20 @@ def test_the_rest_is_not_observed_and_no_zero_is_invented(published):
     assert set(published.totals["kpi"]) == {kpi.id for kpi in CATALOGUE}
     assert published.totals.filter(pl.col("kpi").is_in(without))["not_observed"].all()
     assert published.totals.filter(pl.col("kpi").is_in(rest))["value"].is_null().all()
+
+
+def test_what_no_source_tells_of_an_account_is_null_and_not_0(published):
+    of_sources = {
+        "invoice_lines": ["clv_historic", "clv_historic_minor"],
+        "payment_attempts": ["open_failed_payments"],
+        "survey_responses": ["last_nps", "waiting_follow_ups"],
+        "tickets": ["open_tickets", "open_urgent_tickets"],
+        "daily_use": ["purchased_seats", "active_seats", "licence_utilisation"],
+        "milestones": ["onboarded_on", "time_to_value_days"],
+    }
+    untold = [name for table, names in of_sources.items() if table not in published.case.delivered for name in names]
+    told = published.accounts.select(untold).null_count().row(0)
+    assert told == (published.accounts.height,) * len(untold)
 
 
 def test_a_kpi_that_needs_what_is_missing_is_not_observed(published):

@@ -298,7 +298,8 @@ def test_one_row_for_each_account_with_its_state_and_what_is_null_or_0() -> None
     seats = pl.DataFrame({"account_id": ["pays"], "purchased_seats": [4], "active_seats": [5], "active_before": [1]})
     tickets = pl.DataFrame({"account_id": ["pays"], "open_tickets": [2], "open_urgent_tickets": [1]})
     actions = pl.DataFrame({"account_id": ["pays", "pays"]})
-    found = account_360(now([seats], [tickets]), actions, POLICY)
+    value = pl.DataFrame({"account_id": ["churned"], "clv_historic": [90.5], "clv_residual": [0.0]})
+    found = account_360(now([seats, value], [tickets]), actions, POLICY)
     Account360.validate(found.with_columns(policy_version=pl.lit("v1")))
     expected = pl.DataFrame(
         {
@@ -314,6 +315,8 @@ def test_one_row_for_each_account_with_its_state_and_what_is_null_or_0() -> None
             "open_tickets": [0, 0, 0, 0, 2],
             "last_nps": pl.Series([None] * 5, dtype=pl.Int64),
             "open_failed_payments": pl.Series([None] * 5, dtype=pl.Int64),
+            "clv_historic": [90.5, None, None, None, None],
+            "time_to_value_days": pl.Series([None] * 5, dtype=pl.Int64),
             "actions": [0, 0, 0, 0, 2],
         }
     )

@@ -287,5 +287,18 @@ def test_each_account_has_what_it_brought_and_what_it_is_expected_to_bring() -> 
     assert without["clv_residual"].to_list() == [0.0, None, 0.0]
 
 
+def test_without_any_invoice_what_an_account_has_brought_is_not_known() -> None:
+    ledger = pl.DataFrame(
+        schema={name: polars_schema(MrrLedger)[name] for name in ("account_id", "currency", "day", "closing_arr_minor")}
+    )
+    models = lifetime_models(lifetimes(account_days(), attributes()), AS_OF)
+    found = account_values(NO_LINES, LIVES, ledger, models, month_rates(EUR=1), Policy(), AS_OF)
+    AccountValue.validate(found.with_columns(policy_version=pl.lit("v")))
+    assert found.select("account_id", "clv_historic", "clv_historic_minor").rows() == [
+        ("a", None, None),
+        ("b", None, None),
+    ]
+
+
 def test_without_customers_there_are_no_values() -> None:
     assert values([]).is_empty()

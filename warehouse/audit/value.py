@@ -333,13 +333,14 @@ INVARIANTS = (
         id="5_account_values_from_lines",
         numbers=(5,),
         table=_VALUES,
-        description="What an account has brought is the sum of its lines, refunds included.",
+        description="What an account has brought is the sum of its lines, refunds included; null without any line.",
         advice="The mart and facts.revenue_line are of different runs: materialize both again.",
         sql=f"""
             SELECT account_id, v.clv_historic_minor, l.amount
             FROM {_VALUES} AS v FULL JOIN (
                 SELECT account_id, sum(reporting_amount_minor) AS amount FROM {_LINES} GROUP BY account_id
             ) AS l USING (account_id)
-            WHERE v.clv_historic_minor IS DISTINCT FROM coalesce(l.amount, 0)""",
+            WHERE v.clv_historic_minor IS DISTINCT FROM CASE
+                WHEN EXISTS (FROM {_LINES}) THEN coalesce(l.amount, 0) END""",
     ),
 )
