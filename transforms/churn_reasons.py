@@ -14,6 +14,7 @@ from schemas.currencies import EXPONENTS
 from schemas.marts_churn import ALL, CHURN_TYPES, REASON_SOURCES, ChurnEvent, ChurnReasons
 from schemas.policy import Policy
 from transforms import runs
+from transforms.identity import DELETED
 from transforms.money import convert
 from transforms.movements import account_periods, churn_type, net_movements
 from transforms.periods import period_start
@@ -62,7 +63,11 @@ def churn_events(
             )
         )
         .with_columns(churn_type=churn_type(pl.col("churn_reason"), policy))
-        .with_columns(is_unmapped=(pl.col("reason_source") != "none") & (pl.col("churn_type") == "unknown"))
+        .with_columns(
+            is_unmapped=(pl.col("reason_source") != "none")
+            & (pl.col("churn_type") == "unknown")
+            & (pl.col("churn_reason") != DELETED)
+        )
         .join(_lost_arr(ledger, rates), on=["account_id", "day"], how="left", maintain_order="left")
         .with_columns(pl.col("arr_minor").fill_null(0), currency=pl.lit(policy.reporting_currency))
         .select(empty_frame(ChurnEvent).columns)

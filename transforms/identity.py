@@ -14,6 +14,9 @@ from transforms import runs
 from transforms.slices import UNASSIGNED
 
 ANY_SOURCE = "*"
+DELETED = "deleted"
+"""Reason of an end that no source states: the customer, or the row, is gone."""
+
 _MAPPED_IDS = ("customer_id", "ref", "respondent_id")
 
 
@@ -265,7 +268,7 @@ def _ended(rows: pl.DataFrame) -> pl.DataFrame:
             change_id=pl.col("item_id") + ":deleted",
             effective_at="deleted_at",
             status=pl.lit("ended"),
-            reason=pl.lit("deleted"),
+            reason=pl.lit(DELETED),
             requested_at=None,
             past_due_since=None,
             term_ends_at=None,

@@ -116,6 +116,10 @@ def test_where_no_source_is_mapped_the_first_counts_as_unmapped() -> None:
     assert why({}, {"reason": "Champion left"}) == ("Champion left", "crm", "unknown", True)
 
 
+def test_a_deletion_is_of_unknown_type_but_no_reason_that_a_policy_could_map() -> None:
+    assert why({"end_reason": "deleted"}) == ("deleted", "billing", "unknown", False)
+
+
 def test_without_any_reason_the_type_is_unknown_and_nothing_is_unmapped() -> None:
     nothing = ("cancelled", "none", "unknown", False)
     assert why({}) == nothing
