@@ -34,7 +34,9 @@ class ChurnEvent(Contract, table="facts.churn_event", key=("account_id", "day"))
     churn_reason: pl.String = required("The reason that counts; cancelled where nobody states one.")
     reason_source: pl.String = required("Who states the reason that counts.", isin=REASON_SOURCES)
     churn_type: pl.String = required("voluntary, involuntary or unknown.", isin=CHURN_TYPES)
-    is_unmapped: pl.Boolean = required("True where a reason is stated that the policy maps to no type.")
+    is_unmapped: pl.Boolean = required(
+        "True where a reason is stated that the policy maps to no type; a deletion states none."
+    )
     currency: pl.String = required("The reporting currency, ISO 4217.")
     arr_minor: pl.Int64 = required(
         "Net ARR that left on the day, at the rate of its month; 0 where a pause had taken it before.", ge=0

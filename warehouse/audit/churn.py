@@ -31,7 +31,10 @@ _EVENT_RULES = [
         "no source only where nobody states a reason",
         "(reason_source = 'none') = (coalesce(billing_reason, crm_reason, exit_survey_reason) IS NULL)",
     ),
-    ("an unmapped reason is of type unknown", "is_unmapped = (churn_type = 'unknown' AND reason_source <> 'none')"),
+    (
+        "an unmapped reason is of type unknown",
+        "is_unmapped = (churn_type = 'unknown' AND reason_source <> 'none' AND churn_reason <> 'deleted')",
+    ),
 ]
 _REASON_COUNTS = (
     "customers",
