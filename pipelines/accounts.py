@@ -31,6 +31,7 @@ class CustomerAccount(Contract, table="customer_account", key=("source", "custom
     customer_id: pl.String = required("Billing customer.")
     account_id: pl.String = required("Account.")
     matched_by: pl.String = required("What gave the account.")
+    conflicts_with: pl.String = optional("Another account that a later match gives.")
     excluded_reason: pl.String = optional("Why the account does not count.")
 
 

@@ -4,7 +4,7 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import Identities, identities
-from pipelines.core import Progress, exchange_rates, ledger_shards
+from pipelines.core import Progress, exchange_rates, ledger_shards, newest_balances
 from pipelines.run import Run, read, staged, write
 from schemas.contract import polars_schema
 from schemas.tables import PUBLISHED
@@ -12,7 +12,6 @@ from transforms import action_lists, identity
 from transforms.account_360 import (
     account_360,
     accounts_now,
-    balances_now,
     health_now,
     last_nps,
     next_renewals,
@@ -35,7 +34,6 @@ _ONBOARDING = """
     SELECT account_id, onboarded_on, time_to_onboard_days, first_value_on, time_to_value_days
     FROM facts.onboarding WHERE account_id <> 'unassigned'"""
 _VALUE = "SELECT account_id, clv_historic, clv_residual FROM marts.account_value"
-_NEWEST_BALANCE = "SELECT * FROM facts.mrr_ledger QUALIFY day = max(day) OVER (PARTITION BY account_id, currency)"
 
 
 def build_segments(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> None:
@@ -73,7 +71,7 @@ def build_actions(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
         con.sql(_NEWEST_DAY).pl(),
         attributes,
         surviving_accounts(staged(con, run, "accounts", all_versions=True), who.known),
-        balances_now(con.sql(_NEWEST_BALANCE).pl(), rates, as_of),
+        newest_balances(con, rates, as_of),
         events,
         [
             next_renewals(terms, rates, as_of),

@@ -25,6 +25,7 @@ from pipelines.accounts import (
 from pipelines.run import Run, read, staged, write
 from schemas.contract import polars_schema
 from schemas.tables import PUBLISHED
+from transforms.account_360 import balances_now
 from transforms.attributes import local_attributes, segments, with_segments
 from transforms.churn_reasons import with_churn_reasons
 from transforms.cohorts import CohortSums, cohort_averages, cohort_sums, cohorts
@@ -208,6 +209,15 @@ def exchange_rates(con: duckdb.DuckDBPyConnection, run: Run, needed: pl.DataFram
     everything = months if needed is None else pl.concat([months, needed])
     first_months = everything.group_by("currency").agg(pl.col("month").min()).filter(pl.col("month") <= run.as_of)
     return month_rates(staged(con, run, "fx_rates"), first_months, run.policy, run.as_of)
+
+
+def newest_balances(con: duckdb.DuckDBPyConnection, rates: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """What each account is worth at the end of `as_of`, in the reporting currency: `balances_now`."""
+    return balances_now(
+        con.sql("SELECT * FROM facts.mrr_ledger QUALIFY day = max(day) OVER (PARTITION BY account_id, currency)").pl(),
+        rates,
+        as_of,
+    )
 
 
 def customer_counts(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

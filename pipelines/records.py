@@ -6,7 +6,7 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import identities
-from pipelines.core import Progress, last_recomputed
+from pipelines.core import Progress, exchange_rates, last_recomputed, newest_balances
 from pipelines.run import Run, staged, write
 from schemas.catalogue import catalogue_frame
 from schemas.tables import PUBLISHED
@@ -14,7 +14,13 @@ from transforms import identity
 from warehouse import store
 from warehouse.batches import read_batches
 
-RECORD_TABLES = ("marts.kpi_catalogue", "marts.data_quality", "marts.identity_report", "marts.excluded_accounts")
+RECORD_TABLES = (
+    "marts.kpi_catalogue",
+    "marts.data_quality",
+    "marts.identity_report",
+    "marts.identity_conflicts",
+    "marts.excluded_accounts",
+)
 
 
 def build_records(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
@@ -22,7 +28,15 @@ def build_records(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
     progress("catalogue, data quality, identity")
     who = identities(con, run)
     _, excluded = identity.without_excluded(who.mapping)
-    frames = (catalogue_frame(), _data_quality(con), _identity_report(con, run), excluded)
+    looked_up = _looked_up(con, run)
+    arr = newest_balances(con, exchange_rates(con, run), run.as_of).select("account_id", "arr_minor")
+    frames = (
+        catalogue_frame(),
+        _data_quality(con),
+        identity.identity_coverage(looked_up, arr),
+        identity.identity_conflicts(looked_up),
+        excluded,
+    )
     return {name: write(con, run, name, frame) for name, frame in zip(RECORD_TABLES, frames, strict=True)}
 
 
@@ -69,11 +83,13 @@ def _data_quality(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     )
 
 
-def _identity_report(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
+def _looked_up(con: duckdb.DuckDBPyConnection, run: Run) -> dict[str, pl.DataFrame]:
+    """The account of every id, by the table that holds the ids."""
     who = identities(con, run)
     references = {
-        table: staged(con, run, table).select("source", ref=column)
-        for table, column in (("survey_responses", "account_ref"), ("tickets", "account_ref"), ("seats", "account_ref"))
+        table: staged(con, run, table).select("source", ref="account_ref")
+        for table in ("survey_responses", "tickets", "seats", "costs")
     }
-    mappings = {table: identity.account_of_refs(refs, who.mapping, who.known) for table, refs in references.items()}
-    return identity.identity_coverage({"customers": who.mapping, **mappings})
+    return {"customers": who.mapping} | {
+        table: identity.account_of_refs(refs, who.mapping, who.known) for table, refs in references.items()
+    }

@@ -380,12 +380,35 @@ IdentityReport = mart(
     "IdentityReport",
     "marts.identity_report",
     ("source", "kind"),
-    """One row per source and kind of id: how many ids found an account. Definitions section 0, account.""",
+    """One row per source and kind of id: how many ids found an account, and the ARR on both sides.
+
+    Definitions section 0, account.
+    """,
     [
         text("source", "Source as named in sources.yaml."),
         text("kind", "Kind of id that was looked up."),
         count("matched", "Ids that belong to a known account."),
         count("unmatched", "Ids counted as `unassigned`, or as an account of their own."),
+        count("conflicting", "Ids of which two matches name different accounts; marts.identity_conflicts lists these."),
+        minor("matched_arr_minor", "Net ARR of the accounts that a matched id of the source reaches", nullable=True),
+        minor("unmatched_arr_minor", "Net ARR of all other accounts", nullable=True),
+    ],
+)
+
+IdentityConflicts = mart(
+    "IdentityConflicts",
+    "marts.identity_conflicts",
+    ("source", "kind", "account_id", "conflicts_with"),
+    """One row per source, kind of id and pair of accounts that matches of the same ids name.
+
+    The identity map comes before a link, a link before an equal id. Definitions section 0, account.
+    """,
+    [
+        text("source", "Source as named in sources.yaml."),
+        text("kind", "Kind of id that was looked up."),
+        text("account_id", "Account that counts."),
+        text("conflicts_with", "The other account; map the ids in identity_map to settle it, or merge the two."),
+        count("ids", "Ids that name both."),
     ],
 )
 
@@ -425,6 +448,7 @@ CONTRACTS: tuple[type[Contract], ...] = (
     KpiCatalogue,
     DataQuality,
     IdentityReport,
+    IdentityConflicts,
     ExcludedAccounts,
     Runs,
 )

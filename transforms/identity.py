@@ -91,7 +91,8 @@ def directory(accounts: pl.DataFrame, identity_map: pl.DataFrame, excluded: pl.D
 def account_of_customers(customers: pl.DataFrame, changes: pl.DataFrame, known: Directory) -> pl.DataFrame:
     """The account of every billing customer, also of one that occurs in `subscription_changes` only.
 
-    Grain: source x customer. Columns: source, customer_id, account_id, matched_by, excluded_reason (null if it counts).
+    Grain: source x customer. Columns: source, customer_id, account_id, matched_by, conflicts_with (another account that
+    a later match gives), excluded_reason (null if it counts).
     The first match wins: `identity_map`, `account_ref` (an account that is known), `account_id` (a known account of the
     same id), else the customer is an account of its `own`: of the customer's id, with the source's name before it
     where several sources have a customer of that id, for an equal id of two sources means nothing. Decision 16.
@@ -120,8 +121,8 @@ def account_of_refs(refs: pl.DataFrame, customers: pl.DataFrame, known: Director
     """The account of every reference that surveys, support, usage, costs or CRM tables make.
 
     `refs`: source, ref; `customers`: the result of `account_of_customers`. Grain: source x ref that is not null.
-    Columns: source, ref, account_id (`unassigned` if nothing matches), excluded_reason. The first match wins: identity
-    map, known account, billing customer (unless customers of that id belong to several accounts).
+    Columns: source, ref, account_id (`unassigned` if nothing matches), conflicts_with, excluded_reason. The first match
+    wins: identity map, known account, billing customer (unless customers of that id belong to several accounts).
     """
     named = refs.select("source", "ref").drop_nulls().unique().sort("source", "ref")
     unambiguous = (
@@ -148,7 +149,7 @@ def account_of_respondents(respondents: pl.DataFrame, known: Directory) -> pl.Da
     """The account of every survey respondent that the identity map names; all others are `unassigned`.
 
     `respondents`: source, respondent_id. Grain: source x respondent_id that is not null. Columns: source,
-    respondent_id, account_id, excluded_reason.
+    respondent_id, account_id, conflicts_with, excluded_reason.
     """
     named = respondents.select("source", "respondent_id").drop_nulls().unique().sort("source", "respondent_id")
     found = {"identity_map": _by_identity_map(named, "respondent_id", known), UNASSIGNED: _nobody(named)}
@@ -294,26 +295,59 @@ def partners(changes: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(pairs).filter(pl.col("account_id") != pl.col("partner_id")).unique().sort(pl.all())
 
 
-def identity_coverage(mappings: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """How many ids found an account. Grain: kind (as the mapping is called) x source.
+def identity_coverage(mappings: Mapping[str, pl.DataFrame], arr: pl.DataFrame) -> pl.DataFrame:
+    """How many ids found an account, and the ARR on both sides. Grain: kind (as the mapping is called) x source.
 
-    Columns: source, kind, matched, unmatched (`unassigned`, or a customer that is an account of its own).
+    `arr`: account_id, arr_minor of every account; empty where there is no billing. Columns: source, kind, matched,
+    unmatched (`unassigned`, or a customer that is an account of its own), conflicting (matches that name different
+    accounts), matched_arr_minor (of the accounts that a matched id of the source reaches), unmatched_arr_minor (of all
+    others). Definitions section 0, account.
     """
     counted = [
-        mapping.with_columns(
-            is_matched=(pl.col("matched_by") != "own")
-            if "matched_by" in mapping.columns
-            else (pl.col("account_id") != UNASSIGNED)
-        )
-        .group_by("source")
+        ids.group_by("source")
         .agg(
             matched=pl.col("is_matched").sum().cast(pl.Int64),
             unmatched=(~pl.col("is_matched")).sum().cast(pl.Int64),
+            conflicting=pl.col("conflicts_with").is_not_null().sum().cast(pl.Int64),
         )
-        .select("source", pl.lit(kind).alias("kind"), "matched", "unmatched")
+        .join(
+            ids.filter("is_matched")
+            .select("source", "account_id")
+            .unique()
+            .join(arr, on="account_id")
+            .group_by("source")
+            .agg(matched_arr_minor=pl.col("arr_minor").sum()),
+            on="source",
+            how="left",
+        )
+        .select("source", pl.lit(kind).alias("kind"), "matched", "unmatched", "conflicting", "matched_arr_minor")
+        for kind, ids in ((kind, _with_is_matched(mapping)) for kind, mapping in mappings.items())
+    ]
+    total = None if arr.is_empty() else arr["arr_minor"].sum()
+    return (
+        pl.concat(counted)
+        .with_columns(pl.col("matched_arr_minor").fill_null(pl.lit(None if total is None else 0, pl.Int64)))
+        .with_columns(unmatched_arr_minor=pl.lit(total, pl.Int64) - pl.col("matched_arr_minor"))
+        .sort("kind", "source")
+    )
+
+
+def identity_conflicts(mappings: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Pairs of accounts that matches of the same ids name: source, kind, account_id (the one that counts),
+    conflicts_with, ids. Definitions section 0, account.
+    """
+    pairs = [
+        mapping.drop_nulls("conflicts_with")
+        .group_by("source", pl.lit(kind).alias("kind"), "account_id", "conflicts_with")
+        .agg(ids=pl.len().cast(pl.Int64))
         for kind, mapping in mappings.items()
     ]
-    return pl.concat(counted).sort("kind", "source")
+    return pl.concat(pairs).sort("source", "kind", "account_id", "conflicts_with")
+
+
+def _with_is_matched(mapping: pl.DataFrame) -> pl.DataFrame:
+    by = pl.col("matched_by") != "own" if "matched_by" in mapping.columns else pl.col("account_id") != UNASSIGNED
+    return mapping.with_columns(is_matched=by)
 
 
 def _followed(steps: pl.DataFrame, what: str) -> pl.DataFrame:
@@ -384,7 +418,10 @@ def _nobody(named: pl.DataFrame) -> pl.DataFrame:
 
 
 def _first_match(named: pl.DataFrame, column: str, found: Mapping[str, pl.DataFrame], known: Directory) -> pl.DataFrame:
-    """The first of the matches (row by row as in `named`) that has an account; the last one always has."""
+    """The first of the matches (row by row as in `named`) that has an account; the last one, a stopgap, always has.
+
+    `conflicts_with`: the account that a later match gives, where it is another; null where all agree.
+    """
     options = pl.concat(
         [
             frame.rename({"account_id": f"account_of_{way}", "excluded_reason": f"reason_of_{way}"})
@@ -394,11 +431,22 @@ def _first_match(named: pl.DataFrame, column: str, found: Mapping[str, pl.DataFr
     )
     matched_by = pl.coalesce(pl.when(pl.col(f"account_of_{way}").is_not_null()).then(pl.lit(way)) for way in found)
     reason = pl.coalesce(pl.when(pl.col("matched_by") == way).then(pl.col(f"reason_of_{way}")) for way in found)
+    first = pl.coalesce(f"account_of_{way}" for way in found)
+    others = pl.coalesce(
+        pl.when(pl.col(f"account_of_{way}") != pl.col("account_id")).then(f"account_of_{way}")
+        for way in list(found)[:-1]
+    )
     own_reason = named.join(
         known.excluded, left_on=column, right_on="id", how="left", validate="m:1", maintain_order="left"
     )["reason"].alias("own_reason")
     return (
         pl.concat([named, options], how="horizontal")
-        .with_columns(own_reason, account_id=pl.coalesce(f"account_of_{way}" for way in found), matched_by=matched_by)
-        .select(*named.columns, "account_id", "matched_by", excluded_reason=pl.coalesce("own_reason", reason))
+        .with_columns(own_reason, account_id=first, matched_by=matched_by)
+        .select(
+            *named.columns,
+            "account_id",
+            "matched_by",
+            conflicts_with=others,
+            excluded_reason=pl.coalesce("own_reason", reason),
+        )
     )

@@ -704,9 +704,11 @@ def _quality(make: Maker) -> list[Block]:
                 (make.say("table"), False),
                 (make.say("matched"), True),
                 (make.say("unmatched"), True),
+                (make.say("conflicting"), True),
             ],
             [
-                [Cell(row["source"]), Cell(row["kind"]), make.count(row["matched"]), make.count(row["unmatched"])]
+                [Cell(row["source"]), Cell(row["kind"])]
+                + [make.count(row[name]) for name in ("matched", "unmatched", "conflicting")]
                 for row in identity
             ],
             wide=False,

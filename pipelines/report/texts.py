@@ -256,6 +256,7 @@ WORDS: dict[str, Text] = {
     "identity": Text("Rows matched to an account", "Filas asociadas a una cuenta", "Linhas associadas a uma conta"),
     "matched": Text("Matched", "Asociadas", "Associadas"),
     "unmatched": Text("Not matched", "Sin asociar", "Sem associação"),
+    "conflicting": Text("Conflicting", "En conflicto", "Em conflito"),
     "excluded": Text("Accounts left out", "Cuentas excluidas", "Contas excluídas"),
     "accounts": Text("Accounts", "Cuentas", "Contas"),
     # Portrait

@@ -15,7 +15,7 @@ from schemas.policy import Policy
 from schemas.tables import PUBLISHED
 from tests.worked_examples import change, end
 from transforms.cohorts import cohort_averages, cohort_sums, cohorts
-from transforms.identity import identity_coverage, without_excluded
+from transforms.identity import identity_conflicts, identity_coverage, without_excluded
 from transforms.movements import account_periods, net_movements
 from transforms.mrr_ledger import account_days, mrr_ledger
 from transforms.mrr_slices import customer_slices, customer_sums, movement_slices, movement_sums
@@ -70,7 +70,13 @@ def built() -> dict[str, pl.DataFrame]:
     movements = movement_slices(movement_sums(ledger, days, attributes, rates, periods, POLICY, AS_OF), periods)
     cells = cohorts(cohort_sums(ledger, days, attributes, rates, periods, AS_OF), periods, POLICY)
     mapping = pl.DataFrame(
-        {"source": ["billing"], "ref": ["stays"], "account_id": ["stays"], "excluded_reason": ["test"]}
+        {
+            "source": ["billing"],
+            "ref": ["stays"],
+            "account_id": ["stays"],
+            "conflicts_with": ["other"],
+            "excluded_reason": ["test"],
+        }
     )
     return {
         "facts.subscription_state": states,
@@ -89,7 +95,10 @@ def built() -> dict[str, pl.DataFrame]:
         "marts.cohort_averages": cohort_averages(cells, POLICY),
         "marts.revenue_per_customer": revenue_per_customer(movements, POLICY),
         "marts.kpi_catalogue": catalogue_frame(),
-        "marts.identity_report": identity_coverage({"refs": mapping}),
+        "marts.identity_report": identity_coverage(
+            {"refs": mapping}, pl.DataFrame({"account_id": ["A"], "arr_minor": [1]})
+        ),
+        "marts.identity_conflicts": identity_conflicts({"refs": mapping}),
         "marts.excluded_accounts": without_excluded(mapping)[1],
     }
 

@@ -19,6 +19,7 @@ from transforms.identity import (
     account_of_refs,
     account_of_respondents,
     directory,
+    identity_conflicts,
     identity_coverage,
     resolve,
     resolve_people,
@@ -102,14 +103,16 @@ def test_each_way_to_an_account_in_its_order() -> None:
         rows,
         pl.DataFrame(
             [
-                ("billing", "c1", "A1", "identity_map", None),
-                ("billing", "c2", "A2", "identity_map", None),
-                ("billing", "c3", "A3", "account_ref", None),
-                ("billing", "c4", "c4", "account_id", None),
-                ("billing", "c5", "c5", "own", None),
-                ("billing", "c6", "c6", "own", None),
+                ("billing", "c1", "A1", "identity_map", "A2", None),
+                ("billing", "c2", "A2", "identity_map", "A3", None),
+                ("billing", "c3", "A3", "account_ref", "c3", None),
+                ("billing", "c4", "c4", "account_id", None, None),
+                ("billing", "c5", "c5", "own", None, None),
+                ("billing", "c6", "c6", "own", None, None),
             ],
-            schema=dict.fromkeys(["source", "customer_id", "account_id", "matched_by", "excluded_reason"], pl.String),
+            schema=dict.fromkeys(
+                ["source", "customer_id", "account_id", "matched_by", "conflicts_with", "excluded_reason"], pl.String
+            ),
             orient="row",
         ),
     )
@@ -210,7 +213,7 @@ def test_references_by_map_then_account_then_customer_else_unassigned() -> None:
             ],
             schema={**REFS, "account_id": pl.String},
             orient="row",
-        ).with_columns(excluded_reason=pl.lit(None, pl.String)),
+        ).with_columns(conflicts_with=pl.lit(None, pl.String), excluded_reason=pl.lit(None, pl.String)),
     )
 
 
@@ -360,19 +363,55 @@ def test_without_a_deletion_nothing_changes() -> None:
     assert_frame_equal(with_deletions(rows, customers({"customer_id": "c1"})), rows)
 
 
-def test_coverage_counts_ids_by_source_and_kind() -> None:
+def test_coverage_counts_ids_by_source_and_kind_with_the_revenue_on_both_sides() -> None:
     book = known(accounts({"account_id": "A1"}), identity_map(("billing", "c1", "A1")))
     mapped = account_of_customers(
         customers({"customer_id": "c1"}, {"customer_id": "c2"}, {"customer_id": "c3"}), changes(), book
     )
     refs = account_of_refs(
-        pl.DataFrame({"source": ["support", "support", "usage"], "ref": ["A1", "c2", "x"]}), mapped, book
+        pl.DataFrame({"source": ["support", "support", "support", "usage"], "ref": ["A1", "c1", "c2", "x"]}),
+        mapped,
+        book,
     )
+    arr = pl.DataFrame({"account_id": ["A1", "c2", "c3"], "arr_minor": [100, 20, 3]})
+    columns = ["source", "kind", "matched", "unmatched", "conflicting", "matched_arr_minor", "unmatched_arr_minor"]
     assert_frame_equal(
-        identity_coverage({"customers": mapped, "tickets": refs}),
+        identity_coverage({"customers": mapped, "tickets": refs}, arr),
         pl.DataFrame(
-            [("billing", "customers", 1, 2), ("support", "tickets", 2, 0), ("usage", "tickets", 0, 1)],
-            schema=["source", "kind", "matched", "unmatched"],
+            [
+                ("billing", "customers", 1, 2, 0, 100, 23),
+                ("support", "tickets", 3, 0, 0, 120, 3),
+                ("usage", "tickets", 0, 1, 0, 0, 123),
+            ],
+            schema=columns,
             orient="row",
         ),
     )
+    without_billing = identity_coverage({"tickets": refs}, arr.clear())
+    assert without_billing.select(columns[-2:]).null_count().row(0) == (2, 2)
+
+
+def test_matches_that_name_different_accounts_are_conflicts_and_the_first_counts() -> None:
+    book = known(
+        accounts({"account_id": "A1"}, {"account_id": "A2"}, {"account_id": "A3"}),
+        identity_map(("billing", "c1", "A1"), ("billing", "c2", "A2"), ("crm", "A3", "A2")),
+    )
+    mapped = account_of_customers(
+        customers(
+            {"customer_id": "c1", "account_ref": "A2"},
+            {"customer_id": "c2", "account_ref": "A2"},
+            # A3 was merged into A2: both name one account.
+            {"customer_id": "A2", "account_ref": "A3"},
+        ),
+        changes(),
+        book,
+    )
+    assert mapped.select("customer_id", "account_id", "conflicts_with").rows() == [
+        ("A2", "A2", None),
+        ("c1", "A1", "A2"),
+        ("c2", "A2", None),
+    ]
+    assert identity_coverage({"customers": mapped}, pl.DataFrame({"account_id": ["A1"], "arr_minor": [5]})).row(0)[
+        2:5
+    ] == (3, 0, 1)
+    assert identity_conflicts({"customers": mapped}).rows() == [("billing", "customers", "A1", "A2", 1)]
