@@ -166,7 +166,7 @@ def show(
     about = [f"in {rows['currency'][0]}"] if "currency" in rows.columns else []
     about.append(f"policy {rows['policy_version'][0]}")
     out.print(
-        f"{found.name.en}: {found.meaning.en}\n{found.formula}; {', '.join(about)}", soft_wrap=True, highlight=False
+        f"{found.name.en}: {found.meaning.en}\n{found.formula.en}; {', '.join(about)}", soft_wrap=True, highlight=False
     )
     _print_frame(for_reading(rows, found, grain), None, as_json=False, unit=found.unit)
 

@@ -1,8 +1,9 @@
 """The reference pages, written from the contracts and the catalogue: `python -m pipelines.docs`.
 
-`docs/tables.md` holds every source and published table, `docs/kpis.md` every KPI, `docs/policy.md` every key of
-`policy.yaml`, `docs/formats.md` every ready-made mapping, `docs/semantic_model.yaml` the KPIs for machines. `--check`
-writes nothing and fails where a page is not what the code says.
+`docs/tables.md` holds every source and published table, `docs/kpis.md` every KPI (`kpis.es.md` and `kpis.pt.md` in
+Spanish and Portuguese), `docs/policy.md` every key of `policy.yaml`, `docs/formats.md` every ready-made mapping,
+`docs/semantic_model.yaml` the KPIs for machines. `--check` writes nothing and fails where a page is not what the code
+says.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from pipelines.report.texts import word
 from pipelines.semantic import semantic_model
 from pipelines.sources import ready_made
 from pipelines.sources.ready_made import Format
@@ -23,6 +25,7 @@ from schemas.contract import Contract, column_specs, key_columns, table_name
 from schemas.policy import HEALTH_VALUES, Policy
 from schemas.sources import SYSTEMS
 from schemas.tables import PUBLISHED
+from schemas.texts import DIRECTIONS, GRAINS, UNITS, Text
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs"
 
@@ -64,7 +67,10 @@ _PUBLISHED_HEAD = """\
 What a release holds. Columns marked *nullable* may be NULL. Names are a promise: they are added to, not changed.
 """
 
-_KPIS_HEAD = """\
+_KPI_PAGES = {"en": ("kpis.md", "English"), "es": ("kpis.es.md", "Español"), "pt": ("kpis.pt.md", "Português")}
+
+_KPIS_HEAD = Text(
+    """\
 # KPIs
 
 Written by `python -m pipelines.docs` from the catalogue in `schemas/catalogue.py`; change that, not this page. The same
@@ -79,9 +85,60 @@ texts stand in `marts.kpi_catalogue`.
   never average rates. `n` says how many cases stand behind a row, `small_n` that they are few.
 - *Additive* KPIs may be added over the members of one dimension, within one period, basis and currency. Balances such
   as MRR are never added over time.
+- S, E, N, R and C are the customers at the start and at the end of a period, new, returned and lost.
 - Sections are those of the KPI definitions.
-"""
+""",
+    """\
+# KPI
 
+Escrito por `python -m pipelines.docs` a partir del catálogo en `schemas/catalogue.py`; cambie ese archivo, no esta
+página. Los mismos textos están en `marts.kpi_catalogue`.
+
+- Un KPI es una columna de una tabla. Una fila es un corte: `grain`, `period_start`, `period_end`, `is_complete`,
+  `dimension` y `member`, con `basis` y `currency` si contiene dinero. [tables.md](tables.md), en inglés, describe todas
+  las columnas.
+- `marts.kpi_values` tiene las filas principales de todos los KPI por mes, trimestre y año en las mismas columnas.
+  [semantic_model.yaml](semantic_model.yaml) tiene una fórmula sobre esa tabla para cada KPI, para herramientas que leen
+  Open Semantic Interchange (Apache Ossie).
+- Una tasa está junto a su numerador y su denominador. Para resumir tasas, sume numeradores y denominadores y vuelva a
+  dividir; nunca promedie tasas. `n` dice cuántos casos hay detrás de una fila; `small_n`, que son pocos.
+- Los KPI *aditivos* se pueden sumar entre los miembros de una dimensión, dentro de un período, una base y una moneda.
+  Los saldos como el MRR nunca se suman en el tiempo.
+- S, E, N, R y C son los clientes al inicio y al cierre de un período, los nuevos, los recuperados y los perdidos.
+- Las secciones son las de las definiciones de los KPI.
+""",
+    """\
+# KPIs
+
+Escrito por `python -m pipelines.docs` a partir do catálogo em `schemas/catalogue.py`; altere esse arquivo, não esta
+página. Os mesmos textos estão em `marts.kpi_catalogue`.
+
+- Um KPI é uma coluna de uma tabela. Uma linha é um recorte: `grain`, `period_start`, `period_end`, `is_complete`,
+  `dimension` e `member`, com `basis` e `currency` se contém dinheiro. [tables.md](tables.md), em inglês, descreve todas
+  as colunas.
+- `marts.kpi_values` tem as linhas principais de todos os KPIs por mês, trimestre e ano nas mesmas colunas.
+  [semantic_model.yaml](semantic_model.yaml) tem uma fórmula sobre essa tabela para cada KPI, para ferramentas que leem
+  Open Semantic Interchange (Apache Ossie).
+- Uma taxa está ao lado do seu numerador e do seu denominador. Para resumir taxas, some numeradores e denominadores e
+  divida de novo; nunca tire a média de taxas. `n` diz quantos casos há por trás de uma linha; `small_n`, que são
+  poucos.
+- KPIs *aditivos* podem ser somados entre os membros de uma dimensão, dentro de um período, uma base e uma moeda.
+  Saldos como o MRR nunca são somados no tempo.
+- S, E, N, R e C são os clientes no início e no fim de um período, os novos, os recuperados e os perdidos.
+- As seções são as das definições dos KPIs.
+""",
+)
+
+_KPI_WORDS = {
+    "headline_rows": Text("headline rows", "filas principales", "linhas principais"),
+    "parts": Text("a row for each", "una fila por cada", "uma linha para cada"),
+    "exact": Text("exact", "exacto", "exato"),
+    "unit": Text("unit", "unidad", "unidade"),
+    "additive": Text("additive", "aditivo", "aditivo"),
+    "grains": Text("grains", "granularidad", "granularidade"),
+    "from": Text("from", "a partir de", "a partir de"),
+}
+"""Names of the rows that the report has no words for."""
 
 _FORMATS_HEAD = """\
 # Ready-made mappings
@@ -144,7 +201,7 @@ def pages() -> dict[str, str]:
     """The text of each page by file name."""
     return {
         "tables.md": "\n".join(_tables()),
-        "kpis.md": "\n".join(_kpis()),
+        **{page: "\n".join(_kpis(language)) for language, (page, _) in _KPI_PAGES.items()},
         "policy.md": "\n".join(_policy()),
         "formats.md": "\n".join(_formats()),
         "semantic_model.yaml": semantic_model(),
@@ -250,39 +307,52 @@ def _rule(check: Any, description: str) -> str:
             raise NotImplementedError(f"the reference page has no words for the rule {unknown}")
 
 
-def _kpis() -> Iterator[str]:
-    yield _KPIS_HEAD
+def _kpis(language: str) -> Iterator[str]:
+    yield _KPIS_HEAD.of(language)
+    others = {page: name for code, (page, name) in _KPI_PAGES.items() if code != language}
+    yield " · ".join(f"[{name}]({page})" for page, name in others.items()) + "\n"
     for table in dict.fromkeys(kpi.table for kpi in catalogue.CATALOGUE):
         yield f"## {table}\n"
-        yield f"{_docstring(PUBLISHED[table])}\n"
+        if language == "en":
+            yield f"{_docstring(PUBLISHED[table])}\n"
         for kpi in catalogue.of_table(table):
-            yield from _kpi(kpi)
+            yield from _kpi(kpi, language)
 
 
-def _kpi(kpi: Kpi) -> Iterator[str]:
-    yield f"### {kpi.name.en}\n"
-    yield f"`{kpi.id}` · es: *{kpi.name.es}* · pt: *{kpi.name.pt}*\n"
-    yield f"{kpi.meaning.en}\n"
-    yield f"> es: {kpi.meaning.es}\n>\n> pt: {kpi.meaning.pt}\n"
+def _kpi(kpi: Kpi, language: str) -> Iterator[str]:
+    def label(key: str) -> str:
+        return _KPI_WORDS[key].of(language) if key in _KPI_WORDS else word(key, language).lower()
+
+    names = [f"{code}: *{kpi.name.of(code)}*" for code in _KPI_PAGES if code != language]
+    yield f"### {kpi.name.of(language)}\n"
+    yield f"{' · '.join([f'`{kpi.id}`', *names])}\n"
+    yield f"{kpi.meaning.of(language)}\n"
     yield "| | |"
     yield "|---|---|"
-    yield _row("column", f"`{kpi.table}.{kpi.column}`")
+    yield _row(label("column"), f"`{kpi.table}.{kpi.column}`")
     if kpi.rows:
-        yield _row("headline rows", _code([f"{column} = {value}" for column, value in kpi.rows.items()]))
+        yield _row(label("headline_rows"), _code([f"{column} = {value}" for column, value in kpi.rows.items()]))
     if kpi.parts:
-        yield _row("a row for each", _code(kpi.parts))
-    yield _row("formula", kpi.formula)
+        yield _row(label("parts"), _code(kpi.parts))
+    yield _row(label("formula"), kpi.formula.of(language))
     if kpi.ratio:
-        yield _row("numerator", f"`{kpi.numerator}`: {kpi.ratio.numerator_text}")
-        yield _row("denominator", f"`{kpi.denominator}`: {kpi.ratio.denominator_text}")
+        yield _row(label("numerator"), f"`{kpi.numerator}`: {kpi.ratio.numerator_text.of(language)}")
+        yield _row(label("denominator"), f"`{kpi.denominator}`: {kpi.ratio.denominator_text.of(language)}")
     elif kpi.exact != kpi.column:
-        yield _row("exact", f"`{kpi.exact}`")
-    yield _row("unit", f"{kpi.unit}, {kpi.direction.replace('_', ' ')}" + (", additive" if kpi.is_additive else ""))
-    yield _row("grains", ", ".join(kpi.grains))
-    yield _row("NULL", kpi.null_rule)
-    yield _row("from", _code(kpi.sources))
-    yield _row("definitions", f"section {kpi.section}")
+        yield _row(label("exact"), f"`{kpi.exact}`")
+    unit = _explained(kpi.unit, UNITS[kpi.unit].of(language).format(currency="`currency`"))
+    about = [unit, DIRECTIONS[kpi.direction].of(language)] + [label("additive")] * kpi.is_additive
+    yield _row(label("unit"), ", ".join(about))
+    yield _row(label("grains"), ", ".join(_explained(grain, GRAINS[grain].of(language)) for grain in kpi.grains))
+    yield _row("NULL", kpi.null_rule.of(language))
+    yield _row(label("from"), _code(kpi.sources))
+    yield _row(label("section"), kpi.section)
     yield ""
+
+
+def _explained(code: str, words: str) -> str:
+    """A code as it stands in the tables, with its words where they differ."""
+    return f"`{code}`" if words == code else f"`{code}` ({words})"
 
 
 def _docstring(contract: type[Contract]) -> str:

@@ -97,7 +97,7 @@ def _metric(kpi: Kpi) -> dict[str, Any]:
     return {
         "name": kpi.id,
         "expression": _in_sql(expression(kpi)),
-        "description": f"{kpi.meaning.en} {kpi.null_rule} Unit: {kpi.unit}, {kpi.direction.replace('_', ' ')}.",
+        "description": f"{kpi.meaning.en} {kpi.null_rule.en} Unit: {kpi.unit}, {kpi.direction.replace('_', ' ')}.",
         "ai_context": {"synonyms": list(dict.fromkeys(kpi.name))},
     }
 

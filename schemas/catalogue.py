@@ -6,25 +6,10 @@ page follow it. Numbers follow the definitions; `section` says where.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
 
 import polars as pl
 
-Unit = Literal[
-    "rate",
-    "ratio",
-    "money",
-    "money_per_month",
-    "money_per_year",
-    "count",
-    "score",
-    "points",
-    "minutes",
-    "hours",
-    "days",
-    "months",
-]
-Direction = Literal["higher_is_better", "lower_is_better", "neutral"]
+from schemas.texts import Direction, Text, Unit, joined, symbols
 
 MOVEMENTS = "marts.mrr_movements"
 RETENTION = "marts.retention"
@@ -86,37 +71,137 @@ SIGNS = (
     "contracts",
 )
 
-NO_EVENTS = "Never NULL: a period without events is a row of zeros."
-NO_OPENING_CUSTOMERS = "NULL where nobody was a customer at the start, and on rows of native currencies."
-NO_OPENING_MRR = "NULL where the opening MRR is 0."
-NO_MRR_THEN = "NULL where nothing was paid 12 months earlier, and at the grains day and week."
-NO_DECISION = "NULL where no renewal is decided; the open ones are counted beside it."
-NO_TICKETS = "NULL where no ticket was created, or too few have ended for the estimate."
-NO_SEATS = "NULL where no limited seats are purchased, or use was not recorded in all of the 30 days."
-NO_USE = "NULL where use was not recorded in all of the days looked back on."
-NO_STARTS = "NULL where no contract started, or too few have ended for the estimate."
-NO_COST_BOOKED = "NULL for a member that no cost was booked to"
-NO_CHURN = "NULL with the reason: nobody was lost, too little history, or nothing to multiply."
-NO_MODEL = "NULL with the reason: under 3 renewals or 100 customers, nobody lost, or not among the newest 6 months."
-NO_LOSSES = "NULL where nobody left."
-NO_FAILURES = "NULL where no payment failed."
-NO_SCORES = "NULL where no customer has a score."
-NO_CASES = "NULL where nobody left or nobody stayed, and by decile."
-NO_ANSWERS = "NULL where nobody answered, and on rows of other instruments."
+NO_EVENTS = Text(
+    "Never NULL: a period without events is a row of zeros.",
+    "Nunca NULL: un período sin eventos es una fila de ceros.",
+    "Nunca NULL: um período sem eventos é uma linha de zeros.",
+)
+NO_OPENING_CUSTOMERS = Text(
+    "NULL where nobody was a customer at the start, and on rows of native currencies.",
+    "NULL cuando nadie era cliente al inicio y en las filas de monedas originales.",
+    "NULL quando ninguém era cliente no início e nas linhas de moedas originais.",
+)
+NO_OPENING_MRR = Text(
+    "NULL where the opening MRR is 0.", "NULL cuando el MRR inicial es 0.", "NULL quando o MRR inicial é 0."
+)
+NO_MRR_THEN = Text(
+    "NULL where nothing was paid 12 months earlier, and at the grains day and week.",
+    "NULL cuando no se pagaba nada hace 12 meses y en las granularidades día y semana.",
+    "NULL quando nada era pago há 12 meses e nas granularidades dia e semana.",
+)
+NO_DECISION = Text(
+    "NULL where no renewal is decided; the open ones are counted beside it.",
+    "NULL cuando ninguna renovación está decidida; las pendientes se cuentan aparte.",
+    "NULL quando nenhuma renovação está decidida; as em aberto são contadas à parte.",
+)
+NO_TICKETS = Text(
+    "NULL where no ticket was created, or too few have ended for the estimate.",
+    "NULL cuando no se creó ningún ticket o hay muy pocos casos concluidos para la estimación.",
+    "NULL quando nenhum ticket foi criado ou há poucos casos concluídos para a estimativa.",
+)
+NO_SEATS = Text(
+    "NULL where no limited seats are purchased, or use was not recorded in all of the 30 days.",
+    "NULL cuando no hay asientos limitados comprados o no se registró el uso en cada uno de los 30 días.",
+    "NULL quando não há assentos limitados comprados ou o uso não foi registrado em cada um dos 30 dias.",
+)
+NO_USE = Text(
+    "NULL where use was not recorded in all of the days looked back on.",
+    "NULL cuando no se registró el uso en todos los días considerados.",
+    "NULL quando o uso não foi registrado em todos os dias considerados.",
+)
+NO_STARTS = Text(
+    "NULL where no contract started, or too few have ended for the estimate.",
+    "NULL cuando no inició ningún contrato o hay muy pocos casos concluidos para la estimación.",
+    "NULL quando nenhum contrato iniciou ou há poucos casos concluídos para a estimativa.",
+)
+NO_COST_BOOKED = Text(
+    "NULL for a member that no cost was booked to.",
+    "NULL para un miembro sin ningún costo registrado.",
+    "NULL para um membro sem nenhum custo registrado.",
+)
+NO_CHURN = Text(
+    "NULL with the reason: nobody was lost, too little history, or nothing to multiply.",
+    "NULL con el motivo: no se perdió a nadie, historia demasiado corta o nada que multiplicar.",
+    "NULL com o motivo: ninguém foi perdido, histórico curto demais ou nada a multiplicar.",
+)
+NO_MODEL = Text(
+    "NULL with the reason: under 3 renewals or 100 customers, nobody lost, or not among the newest 6 months.",
+    "NULL con el motivo: menos de 3 renovaciones o 100 clientes, nadie perdido o fuera de los 6 meses más recientes.",
+    "NULL com o motivo: menos de 3 renovações ou 100 clientes, ninguém perdido ou fora dos 6 meses mais recentes.",
+)
+NO_LOSSES = Text("NULL where nobody left.", "NULL cuando nadie se fue.", "NULL quando ninguém saiu.")
+NO_FAILURES = Text(
+    "NULL where no payment failed.", "NULL cuando ningún pago falló.", "NULL quando nenhum pagamento falhou."
+)
+NO_SCORES = Text(
+    "NULL where no customer has a score.",
+    "NULL cuando ningún cliente tiene puntuación.",
+    "NULL quando nenhum cliente tem pontuação.",
+)
+NO_CASES = Text(
+    "NULL where nobody left or nobody stayed, and by decile.",
+    "NULL cuando nadie se fue o nadie se quedó, y por decil.",
+    "NULL quando ninguém saiu ou ninguém ficou, e por decil.",
+)
+NO_ANSWERS = Text(
+    "NULL where nobody answered, and on rows of other instruments.",
+    "NULL cuando nadie respondió y en las filas de otros instrumentos.",
+    "NULL quando ninguém respondeu e nas linhas de outros instrumentos.",
+)
+NO_CONTRACTS = Text(
+    "NULL where no contract started.", "NULL cuando no inició ningún contrato.", "NULL quando nenhum contrato iniciou."
+)
+NO_CUSTOMERS = Text(
+    "NULL where nobody is a customer.", "NULL cuando nadie es cliente.", "NULL quando ninguém é cliente."
+)
 
-_ARR = "annualised minor units of `currency`, at the period's closing rate"
-_COHORT_ARR = "annualised minor units of `currency`, at the exchange rate of age 0"
-_AMOUNT = "minor units of `currency`"
-_PAYMENT_MONEY = "minor units of `currency`, at the rate of the month of the first failure"
-_RENEWAL_ARR = "annualised minor units of `currency`, at the rate of the month in which the term is due"
+_ARR = Text(
+    "annualised minor units of `currency`, at the period's closing rate",
+    "unidades menores anualizadas de `currency`, al tipo de cambio de cierre del período",
+    "unidades menores anualizadas de `currency`, à taxa de câmbio do fim do período",
+)
+_COHORT_ARR = Text(
+    "annualised minor units of `currency`, at the exchange rate of age 0",
+    "unidades menores anualizadas de `currency`, al tipo de cambio de la edad 0",
+    "unidades menores anualizadas de `currency`, à taxa de câmbio da idade 0",
+)
+_AMOUNT = Text("minor units of `currency`", "unidades menores de `currency`", "unidades menores de `currency`")
+_PAYMENT_MONEY = Text(
+    "minor units of `currency`, at the rate of the month of the first failure",
+    "unidades menores de `currency`, al tipo de cambio del mes del primer fallo",
+    "unidades menores de `currency`, à taxa de câmbio do mês da primeira falha",
+)
+_RENEWAL_ARR = Text(
+    "annualised minor units of `currency`, at the rate of the month in which the term is due",
+    "unidades menores anualizadas de `currency`, al tipo de cambio del mes en que vence el contrato",
+    "unidades menores anualizadas de `currency`, à taxa de câmbio do mês em que o contrato vence",
+)
 
-
-class Text(NamedTuple):
-    """One text in the three languages."""
-
-    en: str
-    es: str
-    pt: str
+_MINOR_UNITS = Text("10^(decimals of the currency)", "10^(decimales de la moneda)", "10^(casas decimais da moeda)")
+_CLOSING_ARR = Text("closing ARR", "ARR final", "ARR final")
+_PAYING_CUSTOMERS = Text("paying customers", "clientes de pago", "clientes pagantes")
+_CUSTOMERS_AT_START = Text("customers at the start", "clientes al inicio", "clientes no início")
+_OPENING_MRR = Text("opening MRR", "MRR inicial", "MRR inicial")
+_MRR_THEN = Text("MRR 12 months earlier", "MRR de hace 12 meses", "MRR de há 12 meses")
+_MRR_AT_AGE_0 = Text("MRR of the cohort at age 0", "MRR de la cohorte en la edad 0", "MRR da coorte na idade 0")
+_OLD_ARR = Text(
+    "old ARR of renewed and lost terms",
+    "ARR anterior de los contratos renovados y perdidos",
+    "ARR anterior dos contratos renovados e perdidos",
+)
+_CSAT_ANSWERS = Text("CSAT answers used", "respuestas CSAT utilizadas", "respostas CSAT utilizadas")
+_CES_ANSWERS = Text("CES answers used", "respuestas CES utilizadas", "respostas CES utilizadas")
+_ACCOUNTS_STARTED = Text("accounts started", "cuentas que iniciaron", "contas que iniciaram")
+_DAILY_CUSTOMERS = Text("sum of daily customers", "suma de clientes diarios", "soma dos clientes diários")
+_CUSTOMERS_LOST = Text("customers lost", "clientes perdidos", "clientes perdidos")
+_ARR_LOST = Text("ARR of customers lost", "ARR de los clientes perdidos", "ARR dos clientes perdidos")
+_BY_BAND = Text(
+    "customers at the end of the period by the band of their last score",
+    "clientes al cierre del período según la banda de su última puntuación",
+    "clientes no fim do período segundo a faixa da sua última pontuação",
+)
+_PAYMENTS_RECOVERED = Text("payments recovered", "pagos recuperados", "pagamentos recuperados")
+_EVER_PAID = Text("accounts that ever paid", "cuentas que alguna vez pagaron", "contas que já pagaram alguma vez")
 
 
 @dataclass(frozen=True)
@@ -127,26 +212,29 @@ class Ratio:
     members give those of the total; False too where there are no members.
     """
 
-    numerator: str
-    denominator: str
-    numerator_unit: str | None = None
-    denominator_unit: str | None = None
+    numerator: Text
+    denominator: Text
+    numerator_unit: Text | None = None
+    denominator_unit: Text | None = None
     adds_up: bool = True
 
     @property
-    def numerator_text(self) -> str:
+    def numerator_text(self) -> Text:
         """The numerator with its unit."""
-        return "; ".join(filter(None, (self.numerator, self.numerator_unit)))
+        return joined("; ", *filter(None, (self.numerator, self.numerator_unit)))
 
     @property
-    def denominator_text(self) -> str:
+    def denominator_text(self) -> Text:
         """The denominator with its unit."""
-        return "; ".join(filter(None, (self.denominator, self.denominator_unit)))
+        return joined("; ", *filter(None, (self.denominator, self.denominator_unit)))
 
-    def __str__(self) -> str:
-        """The formula."""
+    @property
+    def formula(self) -> Text:
+        """The one divided by the other."""
         terms = (self.numerator, self.denominator)
-        return " / ".join(f"({term})" if " + " in term or " - " in term else term for term in terms)
+        return joined(
+            " / ", *(joined("", "(", term, ")") if " + " in term.en or " - " in term.en else term for term in terms)
+        )
 
 
 @dataclass(frozen=True)
@@ -167,11 +255,11 @@ class Kpi:
     column: str
     name: Text
     meaning: Text
-    formula: str
+    formula: Text
     unit: Unit
     direction: Direction
     section: str
-    null_rule: str
+    null_rule: Text
     grains: tuple[str, ...] = EVERY_GRAIN
     sources: tuple[str, ...] = BILLING
     is_additive: bool = False
@@ -232,9 +320,9 @@ def catalogue_frame() -> pl.DataFrame:
                 "kpi": kpi.id,
                 "table_name": kpi.table,
                 "column_name": kpi.column,
-                **{f"name_{language}": text for language, text in kpi.name._asdict().items()},
-                **{f"meaning_{language}": text for language, text in kpi.meaning._asdict().items()},
-                "formula": kpi.formula,
+                **_columns("name", kpi.name),
+                **_columns("meaning", kpi.meaning),
+                **_columns("formula", kpi.formula),
                 "numerator": kpi.numerator,
                 "denominator": kpi.denominator,
                 "scale": kpi.scale,
@@ -245,7 +333,7 @@ def catalogue_frame() -> pl.DataFrame:
                 "direction": kpi.direction,
                 "grains": ", ".join(kpi.grains),
                 "source_tables": ", ".join(kpi.sources),
-                "null_rule": kpi.null_rule,
+                **_columns("null_rule", kpi.null_rule),
                 "section": kpi.section,
                 "is_additive": kpi.is_additive,
             }
@@ -255,6 +343,10 @@ def catalogue_frame() -> pl.DataFrame:
     )
 
 
+def _columns(name: str, text: Text) -> dict[str, str]:
+    return {f"{name}_{language}": words for language, words in text._asdict().items()}
+
+
 def _mrr(column: str, name: Text, meaning: Text, *, exact: str, direction: Direction = "higher_is_better") -> Kpi:
     return Kpi(
         id="mrr" if column == "mrr_net" else column,
@@ -262,7 +354,7 @@ def _mrr(column: str, name: Text, meaning: Text, *, exact: str, direction: Direc
         column=column,
         name=name,
         meaning=meaning,
-        formula=f"{exact} / 12 / 10^(decimals of the currency)",
+        formula=joined(" / ", exact, "12", _MINOR_UNITS),
         unit="money_per_month",
         direction=direction,
         section="2",
@@ -281,7 +373,7 @@ def _movement(column: str, name: Text, meaning: Text, *, direction: Direction) -
         column=column,
         name=name,
         meaning=meaning,
-        formula=f"{exact} / 12 / 10^(decimals of the currency)",
+        formula=joined(" / ", exact, "12", _MINOR_UNITS),
         unit="money_per_month",
         direction=direction,
         section="3",
@@ -293,7 +385,7 @@ def _movement(column: str, name: Text, meaning: Text, *, direction: Direction) -
     )
 
 
-def _customer_count(kpi_id: str, column: str, name: Text, meaning: Text, formula: str, *, direction: Direction) -> Kpi:
+def _customer_count(kpi_id: str, column: str, name: Text, meaning: Text, formula: Text, *, direction: Direction) -> Kpi:
     return Kpi(
         id=kpi_id,
         table=RETENTION,
@@ -303,8 +395,12 @@ def _customer_count(kpi_id: str, column: str, name: Text, meaning: Text, formula
         formula=formula,
         unit="count",
         direction=direction,
-        section="1 and 4",
-        null_rule="NULL on rows of native currencies: a customer belongs to no currency.",
+        section="1, 4",
+        null_rule=Text(
+            "NULL on rows of native currencies: a customer belongs to no currency.",
+            "NULL en las filas de monedas originales: un cliente no pertenece a ninguna moneda.",
+            "NULL nas linhas de moedas originais: um cliente não pertence a nenhuma moeda.",
+        ),
         is_additive=True,
         exact=column,
         rows=REPORTING,
@@ -315,8 +411,8 @@ def _customer_rate(
     kpi_id: str,
     name: Text,
     meaning: Text,
-    numerator: str,
-    denominator: str,
+    numerator: Text,
+    denominator: Text,
     *,
     direction: Direction,
     section: str = "4",
@@ -328,7 +424,7 @@ def _customer_rate(
         column=kpi_id,
         name=name,
         meaning=meaning,
-        formula=str(ratio),
+        formula=ratio.formula,
         unit="rate",
         direction=direction,
         section=section,
@@ -342,13 +438,13 @@ def _revenue_rate(
     kpi_id: str,
     name: Text,
     meaning: Text,
-    numerator: str,
-    denominator: str = "opening MRR",
+    numerator: Text,
+    denominator: Text = _OPENING_MRR,
     *,
     direction: Direction,
     unit: Unit = "rate",
     section: str = "4",
-    null_rule: str = NO_OPENING_MRR,
+    null_rule: Text = NO_OPENING_MRR,
     grains: tuple[str, ...] = EVERY_GRAIN,
 ) -> Kpi:
     ratio = Ratio(numerator, denominator, _ARR, _ARR)
@@ -358,7 +454,7 @@ def _revenue_rate(
         column=kpi_id,
         name=name,
         meaning=meaning,
-        formula=str(ratio),
+        formula=ratio.formula,
         unit=unit,
         direction=direction,
         section=section,
@@ -370,7 +466,7 @@ def _revenue_rate(
 
 
 def _cohort_rate(
-    column: str, name: Text, meaning: Text, numerator: str, denominator: str, unit: str | None = None
+    column: str, name: Text, meaning: Text, numerator: Text, denominator: Text, unit: Text | None = None
 ) -> Kpi:
     ratio = Ratio(numerator, denominator, unit, unit)
     return Kpi(
@@ -379,11 +475,15 @@ def _cohort_rate(
         column=column,
         name=name,
         meaning=meaning,
-        formula=str(ratio),
+        formula=ratio.formula,
         unit="rate",
         direction="higher_is_better",
         section="5",
-        null_rule="NULL where the cohort is empty at age 0; a cell after `as_of` is absent.",
+        null_rule=Text(
+            "NULL where the cohort is empty at age 0; a cell after `as_of` is absent.",
+            "NULL cuando la cohorte está vacía en la edad 0; una celda posterior a `as_of` no aparece.",
+            "NULL quando a coorte está vazia na idade 0; uma célula posterior a `as_of` não aparece.",
+        ),
         grains=LONG_GRAINS,
         ratio=ratio,
         parts=("age",),
@@ -392,7 +492,7 @@ def _cohort_rate(
 
 
 def _renewal_rate(
-    column: str, name: Text, meaning: Text, numerator: str, denominator: str, unit: str | None = None
+    column: str, name: Text, meaning: Text, numerator: Text, denominator: Text, unit: Text | None = None
 ) -> Kpi:
     ratio = Ratio(numerator, denominator, unit, unit)
     return Kpi(
@@ -401,7 +501,7 @@ def _renewal_rate(
         column=column,
         name=name,
         meaning=meaning,
-        formula=str(ratio),
+        formula=ratio.formula,
         unit="rate",
         direction="higher_is_better",
         section="8",
@@ -420,7 +520,7 @@ def _renewal_sum(kpi_id: str, column: str, name: Text, meaning: Text) -> Kpi:
         column=column,
         name=name,
         meaning=meaning,
-        formula=f"{column}_minor / 10^(decimals of the currency)",
+        formula=joined(" / ", f"{column}_minor", _MINOR_UNITS),
         unit="money_per_year",
         direction="neutral",
         section="8",
@@ -437,12 +537,12 @@ def _survey_score(
     column: str,
     name: Text,
     meaning: Text,
-    numerator: str,
-    denominator: str,
+    numerator: Text,
+    denominator: Text,
     *,
     scale: int = 1,
     unit: Unit = "rate",
-    null_rule: str = NO_ANSWERS,
+    null_rule: Text = NO_ANSWERS,
 ) -> Kpi:
     ratio = Ratio(numerator, denominator, adds_up=column != "ces_mean")
     return Kpi(
@@ -451,7 +551,7 @@ def _survey_score(
         column=column,
         name=name,
         meaning=meaning,
-        formula=str(ratio) + (f" x {scale}" if scale != 1 else ""),
+        formula=joined(" x ", ratio.formula, str(scale)) if scale != 1 else ratio.formula,
         unit=unit,
         direction="higher_is_better",
         section="9",
@@ -472,10 +572,10 @@ def _engagement(
     *,
     section: str,
     sources: tuple[str, ...],
-    null_rule: str,
+    null_rule: Text,
     column: str | None = None,
     ratio: Ratio | None = None,
-    formula: str | None = None,
+    formula: Text | None = None,
     unit: Unit = "rate",
     direction: Direction = "higher_is_better",
     rows: Mapping[str, str] = EVERY_ROW,
@@ -484,13 +584,15 @@ def _engagement(
     """A KPI of support, adoption or onboarding: a rate, a duration by its formula, or a count that adds up."""
     column = column or kpi_id
     is_count = ratio is None and unit == "count"
+    reckoned = ratio.formula if ratio else formula
+    assert reckoned
     return Kpi(
         id=kpi_id,
         table=table,
         column=column,
         name=name,
         meaning=meaning,
-        formula=str(ratio or formula),
+        formula=reckoned,
         unit=unit,
         direction=direction,
         section=section,
@@ -524,7 +626,7 @@ def _money_sum(
         column=column,
         name=name,
         meaning=meaning,
-        formula=f"{column}_minor / 10^(decimals of the currency)",
+        formula=joined(" / ", f"{column}_minor", _MINOR_UNITS),
         unit="money",
         direction=direction,
         section=section,
@@ -542,10 +644,10 @@ def _cost_rate(
     table: str,
     name: Text,
     meaning: Text,
-    numerator: str,
-    denominator: str,
-    null_rule: str,
-    numerator_unit: str = _AMOUNT,
+    numerator: Text,
+    denominator: Text,
+    null_rule: Text,
+    numerator_unit: Text = _AMOUNT,
 ) -> Kpi:
     ratio = Ratio(numerator, denominator, numerator_unit, adds_up=False)
     return Kpi(
@@ -554,7 +656,7 @@ def _cost_rate(
         column=column,
         name=name,
         meaning=meaning,
-        formula=f"{ratio} / 10^(decimals of the currency)",
+        formula=joined(" / ", ratio.formula, _MINOR_UNITS),
         unit="money",
         direction="lower_is_better",
         section="7",
@@ -569,10 +671,10 @@ def _lifetime_value(
     column: str,
     name: Text,
     meaning: Text,
-    formula: str,
+    formula: Text,
     *,
     sources: tuple[str, ...],
-    null_rule: str = NO_CHURN,
+    null_rule: Text = NO_CHURN,
     unit: Unit = "money",
     direction: Direction = "higher_is_better",
     needs: tuple[str, ...] = (),
@@ -599,8 +701,8 @@ def _survival(
     table: str,
     name: Text,
     meaning: Text,
-    formula: str,
-    null_rule: str,
+    formula: Text,
+    null_rule: Text,
     unit: Unit = "rate",
 ) -> Kpi:
     return Kpi(
@@ -621,7 +723,14 @@ def _survival(
 
 
 def _churn_share(
-    column: str, name: Text, meaning: Text, numerator: str, denominator: str, *, null_rule: str, unit: str | None = None
+    column: str,
+    name: Text,
+    meaning: Text,
+    numerator: Text,
+    denominator: Text,
+    *,
+    null_rule: Text,
+    unit: Text | None = None,
 ) -> Kpi:
     rows = ALL_REASONS if column.startswith("involuntary") else EVERY_ROW
     ratio = Ratio(numerator, denominator, unit, unit, adds_up=bool(rows))
@@ -631,7 +740,7 @@ def _churn_share(
         column=column,
         name=name,
         meaning=meaning,
-        formula=str(ratio),
+        formula=ratio.formula,
         unit="rate",
         direction="neutral",
         section="15",
@@ -644,7 +753,7 @@ def _churn_share(
     )
 
 
-def _churn_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: str) -> Kpi:
+def _churn_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: Text) -> Kpi:
     rows = ALL_REASONS if column == "unmapped_customers" else EVERY_ROW
     is_money = column == "arr"
     return Kpi(
@@ -668,7 +777,14 @@ def _churn_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: str
 
 
 def _recovery_rate(
-    column: str, name: Text, meaning: Text, numerator: str, denominator: str, *, null_rule: str, unit: str | None = None
+    column: str,
+    name: Text,
+    meaning: Text,
+    numerator: Text,
+    denominator: Text,
+    *,
+    null_rule: Text,
+    unit: Text | None = None,
 ) -> Kpi:
     ratio = Ratio(numerator, denominator, unit, unit)
     return Kpi(
@@ -677,7 +793,7 @@ def _recovery_rate(
         column=column,
         name=name,
         meaning=meaning,
-        formula=str(ratio),
+        formula=ratio.formula,
         unit="rate",
         direction="higher_is_better",
         section="15",
@@ -689,7 +805,7 @@ def _recovery_rate(
     )
 
 
-def _dunning_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: str, *, unit: Unit = "count") -> Kpi:
+def _dunning_sum(kpi_id: str, column: str, name: Text, meaning: Text, formula: Text, *, unit: Unit = "count") -> Kpi:
     exact = {"failed_amount": "failed_amount_minor", "revenue_at_risk": "revenue_at_risk_arr_minor"}.get(column, column)
     return Kpi(
         id=kpi_id,
@@ -720,7 +836,7 @@ def _health(
     direction: Direction,
     table: str = HEALTH,
     ratio: Ratio | None = None,
-    null_rule: str = NO_EVENTS,
+    null_rule: Text = NO_EVENTS,
     rows: Mapping[str, str] = EVERY_ROW,
     parts: tuple[str, ...] = (),
 ) -> Kpi:
@@ -730,7 +846,7 @@ def _health(
         column=column,
         name=name,
         meaning=meaning,
-        formula=str(ratio) if ratio else "customers at the end of the period by the band of their last score",
+        formula=ratio.formula if ratio else _BY_BAND,
         unit=unit,
         direction=direction,
         section="10",
@@ -813,10 +929,10 @@ _RECURRING_REVENUE = [
             "Valor anual de todos los contratos vigentes al cierre del período: exactamente 12 veces el MRR.",
             "Valor anual de todos os contratos vigentes no fim do período: exatamente 12 vezes o MRR.",
         ),
-        formula="arr_minor / 10^(decimals of the currency)",
+        formula=joined(" / ", "arr_minor", _MINOR_UNITS),
         unit="money_per_year",
         direction="higher_is_better",
-        section="0 and 2",
+        section="0, 2",
         null_rule=NO_EVENTS,
         is_additive=True,
         exact="arr_minor",
@@ -875,7 +991,11 @@ _RECURRING_REVENUE = [
             "Cuentas con MRR mayor que 0 al cierre del período.",
             "Contas com MRR acima de 0 no fim do período.",
         ),
-        formula="accounts with closing MRR > 0 (in the row's currency; not to be added over currencies)",
+        formula=Text(
+            "accounts with closing MRR > 0 (in the row's currency; not to be added over currencies)",
+            "cuentas con MRR final > 0 (en la moneda de la fila; no se suman entre monedas)",
+            "contas com MRR final > 0 (na moeda da linha; não se somam entre moedas)",
+        ),
         unit="count",
         direction="higher_is_better",
         section="1",
@@ -898,12 +1018,20 @@ _RECURRING_REVENUE = [
             "MRR por cliente de pago al cierre del período.",
             "MRR por cliente pagante no fim do período.",
         ),
-        formula="closing ARR / paying customers / 12 / 10^(decimals of the currency)",
+        formula=joined(" / ", _CLOSING_ARR, _PAYING_CUSTOMERS, "12", _MINOR_UNITS),
         unit="money_per_month",
         direction="higher_is_better",
         section="6",
-        null_rule="NULL where nobody pays.",
-        ratio=Ratio("closing ARR", "paying customers", "annualised minor units of `currency`"),
+        null_rule=Text("NULL where nobody pays.", "NULL cuando nadie paga.", "NULL quando ninguém paga."),
+        ratio=Ratio(
+            _CLOSING_ARR,
+            _PAYING_CUSTOMERS,
+            Text(
+                "annualised minor units of `currency`",
+                "unidades menores anualizadas de `currency`",
+                "unidades menores anualizadas de `currency`",
+            ),
+        ),
         rows=REPORTING,
     ),
 ]
@@ -983,7 +1111,7 @@ _CUSTOMER_COUNTS = [
             "Contas que são clientes no fim do período: pagantes, em pausa dentro do limite "
             "ou temporariamente gratuitas.",
         ),
-        "E = S - C + N + R",
+        symbols("E = S - C + N + R"),
         direction="higher_is_better",
     ),
     _customer_count(
@@ -995,7 +1123,7 @@ _CUSTOMER_COUNTS = [
             "Clientes al cierre del período que lo fueron por primera vez durante el período.",
             "Clientes no fim do período que se tornaram clientes nele pela primeira vez.",
         ),
-        "N",
+        symbols("N"),
         direction="higher_is_better",
     ),
     _customer_count(
@@ -1007,7 +1135,7 @@ _CUSTOMER_COUNTS = [
             "Clientes al cierre del período que se habían ido antes y volvieron durante el período.",
             "Clientes no fim do período que haviam saído antes e voltaram durante o período.",
         ),
-        "R",
+        symbols("R"),
         direction="higher_is_better",
     ),
     _customer_count(
@@ -1019,7 +1147,7 @@ _CUSTOMER_COUNTS = [
             "Clientes al inicio del período que ya no lo son al cierre.",
             "Clientes no início do período que já não o são no fim.",
         ),
-        "C",
+        symbols("C"),
         direction="lower_is_better",
     ),
 ]
@@ -1033,8 +1161,8 @@ _RETENTION = [
             "Porcentaje de los clientes al inicio del período que se habían perdido al cierre.",
             "Percentual dos clientes do início do período perdidos até o fim dele.",
         ),
-        "customers lost",
-        "customers at the start",
+        _CUSTOMERS_LOST,
+        _CUSTOMERS_AT_START,
         direction="lower_is_better",
     ),
     _customer_rate(
@@ -1049,10 +1177,14 @@ _RETENTION = [
             "Porcentaje de los clientes al inicio que se fueron por decisión propia.",
             "Percentual dos clientes do início que saíram por decisão própria.",
         ),
-        "customers lost, voluntary",
-        "customers at the start",
+        Text(
+            "customers lost, voluntary",
+            "clientes perdidos, cancelación voluntaria",
+            "clientes perdidos, cancelamento voluntário",
+        ),
+        _CUSTOMERS_AT_START,
         direction="lower_is_better",
-        section="4 and 15",
+        section="4, 15",
     ),
     _customer_rate(
         "customer_churn_rate_involuntary",
@@ -1066,10 +1198,14 @@ _RETENTION = [
             "Porcentaje de los clientes al inicio que se perdieron por fallos en el pago.",
             "Percentual dos clientes do início perdidos por falha de pagamento.",
         ),
-        "customers lost, involuntary",
-        "customers at the start",
+        Text(
+            "customers lost, involuntary",
+            "clientes perdidos, cancelación involuntaria",
+            "clientes perdidos, cancelamento involuntário",
+        ),
+        _CUSTOMERS_AT_START,
         direction="lower_is_better",
-        section="4 and 15",
+        section="4, 15",
     ),
     _customer_rate(
         "customer_churn_rate_unknown",
@@ -1083,10 +1219,14 @@ _RETENTION = [
             "Porcentaje de los clientes al inicio que se perdieron sin que conste el motivo.",
             "Percentual dos clientes do início perdidos sem motivo registrado.",
         ),
-        "customers lost, reason unknown",
-        "customers at the start",
+        Text(
+            "customers lost, reason unknown",
+            "clientes perdidos, motivo desconocido",
+            "clientes perdidos, motivo desconhecido",
+        ),
+        _CUSTOMERS_AT_START,
         direction="lower_is_better",
-        section="4 and 15",
+        section="4, 15",
     ),
     _customer_rate(
         "customer_churn_rate_incl_intraperiod",
@@ -1100,8 +1240,16 @@ _RETENTION = [
             "Tasa de cancelación que también cuenta a quienes llegaron y se fueron dentro del mismo período.",
             "Taxa de cancelamento que conta também quem entrou e saiu dentro do mesmo período.",
         ),
-        "customers lost + won and lost within the period",
-        "customers at the start + won and lost within the period",
+        Text(
+            "customers lost + won and lost within the period",
+            "clientes perdidos + captados y perdidos dentro del período",
+            "clientes perdidos + conquistados e perdidos dentro do período",
+        ),
+        Text(
+            "customers at the start + won and lost within the period",
+            "clientes al inicio + captados y perdidos dentro del período",
+            "clientes no início + conquistados e perdidos dentro do período",
+        ),
         direction="lower_is_better",
     ),
     _customer_rate(
@@ -1116,8 +1264,12 @@ _RETENTION = [
             "Porcentaje de los clientes al inicio del período que lo siguen siendo al cierre.",
             "Percentual dos clientes do início do período que continuam clientes no fim.",
         ),
-        "customers at the end - new - returned",
-        "customers at the start",
+        Text(
+            "customers at the end - new - returned",
+            "clientes al cierre - nuevos - recuperados",
+            "clientes no fim - novos - recuperados",
+        ),
+        _CUSTOMERS_AT_START,
         direction="higher_is_better",
     ),
     _revenue_rate(
@@ -1132,7 +1284,7 @@ _RETENTION = [
             "Porcentaje del MRR inicial perdido con las cuentas que dejaron de pagar.",
             "Percentual do MRR inicial perdido com as contas que deixaram de pagar.",
         ),
-        "churn",
+        Text("churn", "cancelaciones", "cancelamento"),
         direction="lower_is_better",
     ),
     _revenue_rate(
@@ -1147,9 +1299,13 @@ _RETENTION = [
             "Porcentaje del MRR inicial perdido con clientes que se fueron por decisión propia.",
             "Percentual do MRR inicial perdido com clientes que saíram por decisão própria.",
         ),
-        "churn of lost customers, voluntary",
+        Text(
+            "churn of lost customers, voluntary",
+            "cancelaciones de clientes perdidos, voluntarias",
+            "cancelamento de clientes perdidos, voluntário",
+        ),
         direction="lower_is_better",
-        section="4 and 15",
+        section="4, 15",
     ),
     _revenue_rate(
         "revenue_churn_rate_involuntary",
@@ -1163,9 +1319,13 @@ _RETENTION = [
             "Porcentaje del MRR inicial perdido con clientes cuyo pago falló.",
             "Percentual do MRR inicial perdido com clientes cujo pagamento falhou.",
         ),
-        "churn of lost customers, involuntary",
+        Text(
+            "churn of lost customers, involuntary",
+            "cancelaciones de clientes perdidos, involuntarias",
+            "cancelamento de clientes perdidos, involuntário",
+        ),
         direction="lower_is_better",
-        section="4 and 15",
+        section="4, 15",
     ),
     _revenue_rate(
         "revenue_churn_rate_unknown",
@@ -1179,9 +1339,13 @@ _RETENTION = [
             "Porcentaje del MRR inicial perdido con clientes cuyo motivo no consta.",
             "Percentual do MRR inicial perdido com clientes sem motivo registrado.",
         ),
-        "churn of lost customers, reason unknown",
+        Text(
+            "churn of lost customers, reason unknown",
+            "cancelaciones de clientes perdidos, motivo desconocido",
+            "cancelamento de clientes perdidos, motivo desconhecido",
+        ),
         direction="lower_is_better",
-        section="4 and 15",
+        section="4, 15",
     ),
     _revenue_rate(
         "gross_revenue_churn_rate",
@@ -1191,7 +1355,7 @@ _RETENTION = [
             "Porcentaje del MRR inicial perdido por cancelaciones y contracciones.",
             "Percentual do MRR inicial perdido por cancelamento e contração.",
         ),
-        "churn + contraction",
+        Text("churn + contraction", "cancelaciones + contracciones", "cancelamento + contração"),
         direction="lower_is_better",
     ),
     _revenue_rate(
@@ -1202,7 +1366,11 @@ _RETENTION = [
             "Cancelaciones y contracciones menos expansión, sobre el MRR inicial; negativa si la expansión es mayor.",
             "Cancelamento e contração menos expansão, sobre o MRR inicial; negativa se a expansão for maior.",
         ),
-        "churn + contraction - expansion",
+        Text(
+            "churn + contraction - expansion",
+            "cancelaciones + contracciones - expansión",
+            "cancelamento + contração - expansão",
+        ),
         direction="lower_is_better",
     ),
     _revenue_rate(
@@ -1217,7 +1385,11 @@ _RETENTION = [
             "Porcentaje del MRR inicial que se conserva, sin contar ninguna expansión.",
             "Percentual do MRR inicial que se mantém, sem contar nenhuma expansão.",
         ),
-        "sum over accounts of min(opening, closing)",
+        Text(
+            "sum over accounts of min(opening, closing)",
+            "suma sobre las cuentas de min(MRR inicial, MRR final)",
+            "soma sobre as contas de min(MRR inicial, MRR final)",
+        ),
         direction="higher_is_better",
     ),
     _revenue_rate(
@@ -1228,7 +1400,11 @@ _RETENTION = [
             "Lo que pagan al cierre las cuentas que pagaban al inicio, sobre lo que pagaban entonces.",
             "O que as contas que pagavam no início pagam no fim, em relação ao que pagavam.",
         ),
-        "closing of accounts with opening > 0",
+        Text(
+            "closing of accounts with opening > 0",
+            "MRR final de las cuentas con MRR inicial > 0",
+            "MRR final das contas com MRR inicial > 0",
+        ),
         direction="higher_is_better",
     ),
     _revenue_rate(
@@ -1243,8 +1419,12 @@ _RETENTION = [
             "Lo que pagan hoy las cuentas que pagaban hace 12 meses, sobre lo que pagaban entonces.",
             "O que as contas que pagavam há 12 meses pagam hoje, em relação ao que pagavam.",
         ),
-        "MRR now of the accounts that paid 12 months earlier",
-        "MRR 12 months earlier",
+        Text(
+            "MRR now of the accounts that paid 12 months earlier",
+            "MRR actual de las cuentas que pagaban hace 12 meses",
+            "MRR atual das contas que pagavam há 12 meses",
+        ),
+        _MRR_THEN,
         direction="higher_is_better",
         null_rule=NO_MRR_THEN,
         grains=LONG_GRAINS,
@@ -1261,8 +1441,12 @@ _RETENTION = [
             "Porcentaje del MRR de hace 12 meses que se conserva, sin contar ninguna expansión.",
             "Percentual do MRR de há 12 meses que se mantém, sem contar nenhuma expansão.",
         ),
-        "sum over accounts of min(MRR 12 months earlier, MRR now)",
-        "MRR 12 months earlier",
+        Text(
+            "sum over accounts of min(MRR 12 months earlier, MRR now)",
+            "suma sobre las cuentas de min(MRR de hace 12 meses, MRR actual)",
+            "soma sobre as contas de min(MRR de há 12 meses, MRR atual)",
+        ),
+        _MRR_THEN,
         direction="higher_is_better",
         null_rule=NO_MRR_THEN,
         grains=LONG_GRAINS,
@@ -1275,11 +1459,15 @@ _RETENTION = [
             "MRR ganado por cada unidad de MRR perdida.",
             "MRR ganho para cada unidade de MRR perdida.",
         ),
-        "new + expansion + reactivation",
-        "contraction + churn",
+        Text(
+            "new + expansion + reactivation", "MRR nuevo + expansión + reactivación", "novo MRR + expansão + reativação"
+        ),
+        Text("contraction + churn", "contracciones + cancelaciones", "contração + cancelamento"),
         direction="higher_is_better",
         unit="ratio",
-        null_rule="NULL where nothing was lost.",
+        null_rule=Text(
+            "NULL where nothing was lost.", "NULL cuando no se perdió nada.", "NULL quando nada foi perdido."
+        ),
     ),
     _revenue_rate(
         "expansion_rate",
@@ -1289,7 +1477,7 @@ _RETENTION = [
             "Expansión como porcentaje del MRR inicial.",
             "Expansão como percentual do MRR inicial.",
         ),
-        "expansion",
+        Text("expansion", "expansión", "expansão"),
         direction="higher_is_better",
     ),
     _revenue_rate(
@@ -1300,7 +1488,7 @@ _RETENTION = [
             "Reactivación como porcentaje del MRR inicial.",
             "Reativação como percentual do MRR inicial.",
         ),
-        "reactivation",
+        Text("reactivation", "reactivación", "reativação"),
         direction="higher_is_better",
     ),
 ]
@@ -1314,8 +1502,14 @@ _COHORTS = [
             "Porcentaje de los clientes de la cohorte en la edad 0 que lo son a esta edad.",
             "Percentual dos clientes da coorte na idade 0 que são clientes nesta idade.",
         ),
-        "customers of the cohort at this age",
-        "customers of the cohort at age 0",
+        Text(
+            "customers of the cohort at this age",
+            "clientes de la cohorte a esta edad",
+            "clientes da coorte nesta idade",
+        ),
+        Text(
+            "customers of the cohort at age 0", "clientes de la cohorte en la edad 0", "clientes da coorte na idade 0"
+        ),
     ),
     _cohort_rate(
         "net_revenue_retention",
@@ -1329,8 +1523,8 @@ _COHORTS = [
             "MRR de la cohorte a esta edad como porcentaje de su MRR en la edad 0.",
             "MRR da coorte nesta idade como percentual do seu MRR na idade 0.",
         ),
-        "MRR of the cohort at this age",
-        "MRR of the cohort at age 0",
+        Text("MRR of the cohort at this age", "MRR de la cohorte a esta edad", "MRR da coorte nesta idade"),
+        _MRR_AT_AGE_0,
         _COHORT_ARR,
     ),
     _cohort_rate(
@@ -1345,8 +1539,12 @@ _COHORTS = [
             "Porcentaje del MRR de la cohorte en la edad 0 que conserva a esta edad, sin contar ninguna expansión.",
             "Percentual do MRR da coorte na idade 0 que se mantém nesta idade, sem contar nenhuma expansão.",
         ),
-        "sum over accounts of min(MRR at age 0, MRR at this age)",
-        "MRR of the cohort at age 0",
+        Text(
+            "sum over accounts of min(MRR at age 0, MRR at this age)",
+            "suma sobre las cuentas de min(MRR en la edad 0, MRR a esta edad)",
+            "soma sobre as contas de min(MRR na idade 0, MRR nesta idade)",
+        ),
+        _MRR_AT_AGE_0,
         _COHORT_ARR,
     ),
 ]
@@ -1360,8 +1558,12 @@ _RENEWALS = [
             "De las cuentas con vencimiento en el período y decisión tomada, porcentaje que renovó.",
             "Das contas com vencimento no período e decisão tomada, percentual que renovou.",
         ),
-        "accounts renewed",
-        "accounts renewed + accounts lost",
+        Text("accounts renewed", "cuentas renovadas", "contas renovadas"),
+        Text(
+            "accounts renewed + accounts lost",
+            "cuentas renovadas + cuentas perdidas",
+            "contas renovadas + contas perdidas",
+        ),
     ),
     _renewal_rate(
         "renewal_rate_gross",
@@ -1373,8 +1575,12 @@ _RENEWALS = [
             "Del ARR con vencimiento en el período y decisión tomada, porcentaje renovado, sin contar ningún aumento.",
             "Do ARR com vencimento no período e decisão tomada, percentual renovado, sem contar nenhum aumento.",
         ),
-        "sum over renewed terms of min(old ARR, renewed ARR)",
-        "old ARR of renewed and lost terms",
+        Text(
+            "sum over renewed terms of min(old ARR, renewed ARR)",
+            "suma sobre los contratos renovados de min(ARR anterior, ARR renovado)",
+            "soma sobre os contratos renovados de min(ARR anterior, ARR renovado)",
+        ),
+        _OLD_ARR,
         _RENEWAL_ARR,
     ),
     _renewal_rate(
@@ -1385,8 +1591,8 @@ _RENEWALS = [
             "ARR renovado sobre el ARR anterior ya decidido; supera el 100 % si los aumentos exceden las pérdidas.",
             "ARR renovado sobre o ARR anterior já decidido; passa de 100% se os aumentos superarem as perdas.",
         ),
-        "renewed ARR",
-        "old ARR of renewed and lost terms",
+        Text("renewed ARR", "ARR renovado", "ARR renovado"),
+        _OLD_ARR,
         _RENEWAL_ARR,
     ),
     _renewal_sum(
@@ -1419,7 +1625,11 @@ _RENEWALS = [
             "Contratos vencidos en el período aún sin decisión; no entran en las tasas.",
             "Contratos com vencimento no período ainda sem decisão; não entram nas taxas.",
         ),
-        formula="terms due - terms renewed - terms lost",
+        formula=Text(
+            "terms due - terms renewed - terms lost",
+            "contratos con vencimiento - contratos renovados - contratos perdidos",
+            "contratos com vencimento - contratos renovados - contratos perdidos",
+        ),
         unit="count",
         direction="neutral",
         section="8",
@@ -1441,8 +1651,8 @@ _SURVEYS = [
             "Porcentaje de promotores (9-10) menos porcentaje de detractores (0-6), de -100 a 100.",
             "Percentual de promotores (9-10) menos percentual de detratores (0-6), de -100 a 100.",
         ),
-        "promoters - detractors",
-        "NPS answers used",
+        Text("promoters - detractors", "promotores - detractores", "promotores - detratores"),
+        Text("NPS answers used", "respuestas NPS utilizadas", "respostas NPS utilizadas"),
         scale=100,
         unit="points",
     ),
@@ -1456,7 +1666,11 @@ _SURVEYS = [
             "NPS en el que cada cuenta pesa lo mismo, sin importar cuántas personas respondieron.",
             "NPS em que cada conta tem o mesmo peso, não importa quantas pessoas responderam.",
         ),
-        formula="mean over accounts of (promoters - detractors) / answers x 100",
+        formula=Text(
+            "mean over accounts of (promoters - detractors) / answers x 100",
+            "promedio sobre las cuentas de (promotores - detractores) / respuestas x 100",
+            "média sobre as contas de (promotores - detratores) / respostas x 100",
+        ),
         unit="points",
         direction="higher_is_better",
         section="9",
@@ -1473,8 +1687,8 @@ _SURVEYS = [
             "Porcentaje de respuestas positivas sobre el total, incluidas las neutras.",
             "Percentual de respostas positivas sobre o total, incluídas as neutras.",
         ),
-        "positive answers",
-        "CSAT answers used",
+        Text("positive answers", "respuestas positivas", "respostas positivas"),
+        _CSAT_ANSWERS,
     ),
     _survey_score(
         "csat_top3",
@@ -1488,8 +1702,8 @@ _SURVEYS = [
             "Porcentaje de respuestas positivas y neutras sobre el total.",
             "Percentual de respostas positivas e neutras sobre o total.",
         ),
-        "positive and neutral answers",
-        "CSAT answers used",
+        Text("positive and neutral answers", "respuestas positivas y neutras", "respostas positivas e neutras"),
+        _CSAT_ANSWERS,
     ),
     _survey_score(
         "ces_mean",
@@ -1503,10 +1717,18 @@ _SURVEYS = [
             "Promedio de las respuestas sobre la facilidad, en puntos desde 1; más alto es más fácil.",
             "Média das respostas sobre a facilidade, em pontos a partir de 1; quanto maior, mais fácil.",
         ),
-        "sum of points",
-        "CES answers used",
+        Text("sum of points", "suma de puntos", "soma dos pontos"),
+        _CES_ANSWERS,
         unit="score",
-        null_rule=f"{NO_ANSWERS} Also NULL where scales of 5 and 7 points meet.",
+        null_rule=joined(
+            " ",
+            NO_ANSWERS,
+            Text(
+                "Also NULL where scales of 5 and 7 points meet.",
+                "También NULL cuando se mezclan escalas de 5 y 7 puntos.",
+                "Também NULL quando se misturam escalas de 5 e 7 pontos.",
+            ),
+        ),
     ),
     _survey_score(
         "ces_low_effort",
@@ -1516,8 +1738,8 @@ _SURVEYS = [
             "Porcentaje de respuestas que dicen que fue fácil: 5-7 de 7 puntos, 4-5 de 5.",
             "Percentual de respostas que dizem que foi fácil: 5-7 de 7 pontos, 4-5 de 5.",
         ),
-        "answers of low effort",
-        "CES answers used",
+        Text("answers of low effort", "respuestas de bajo esfuerzo", "respostas de baixo esforço"),
+        _CES_ANSWERS,
     ),
     _survey_score(
         "ces_index",
@@ -1527,8 +1749,16 @@ _SURVEYS = [
             "Porcentaje de las respuestas más fáciles menos porcentaje de las más difíciles, de -100 a 100.",
             "Percentual das respostas mais fáceis menos percentual das mais difíceis, de -100 a 100.",
         ),
-        "easy answers - hard answers",
-        "CES answers used on scales of 5 or 7 points",
+        Text(
+            "easy answers - hard answers",
+            "respuestas fáciles - respuestas difíciles",
+            "respostas fáceis - respostas difíceis",
+        ),
+        Text(
+            "CES answers used on scales of 5 or 7 points",
+            "respuestas CES utilizadas en escalas de 5 o 7 puntos",
+            "respostas CES utilizadas em escalas de 5 ou 7 pontos",
+        ),
         scale=100,
         unit="points",
     ),
@@ -1542,14 +1772,25 @@ _SURVEYS = [
             "Porcentaje de las invitaciones entregadas que obtuvieron respuesta.",
             "Percentual dos convites entregues que foram respondidos.",
         ),
-        formula="delivered invitations answered / delivered invitations",
+        formula=Text(
+            "delivered invitations answered / delivered invitations",
+            "invitaciones entregadas con respuesta / invitaciones entregadas",
+            "convites entregues com resposta / convites entregues",
+        ),
         unit="rate",
         direction="higher_is_better",
         section="9",
-        null_rule="NULL without delivery data.",
+        null_rule=Text("NULL without delivery data.", "NULL sin datos de entrega.", "NULL sem dados de entrega."),
         grains=SPARSE_GRAINS,
         sources=(*SURVEYS, "survey_invitations"),
-        ratio=Ratio("delivered invitations answered", "delivered invitations"),
+        ratio=Ratio(
+            Text(
+                "delivered invitations answered",
+                "invitaciones entregadas con respuesta",
+                "convites entregues com resposta",
+            ),
+            Text("delivered invitations", "invitaciones entregadas", "convites entregues"),
+        ),
         rows={"survey_id": "all"},
         parts=("instrument",),
         needs=("survey_invitations",),
@@ -1566,7 +1807,13 @@ _ONBOARDING = [
             "Mediana de días desde el inicio del contrato hasta completar la incorporación, abiertas censuradas.",
             "Mediana de dias do início do contrato até concluir o onboarding, com as contas em aberto como censuradas.",
         ),
-        formula="Kaplan-Meier median of onboarding completed - contract start, open accounts censored at as_of",
+        formula=Text(
+            "Kaplan-Meier median of onboarding completed - contract start, open accounts censored at as_of",
+            "mediana de Kaplan-Meier de incorporación completada - inicio del contrato, cuentas "
+            "abiertas censuradas en as_of",
+            "mediana de Kaplan-Meier de onboarding concluído - início do contrato, contas em aberto "
+            "censuradas em as_of",
+        ),
         section="12",
         sources=MILESTONES,
         null_rule=NO_STARTS,
@@ -1586,10 +1833,18 @@ _ONBOARDING = [
             "Mediana de días desde el inicio del contrato hasta completar la incorporación, solo completadas.",
             "Mediana de dias do início do contrato até concluir o onboarding, das contas que o concluíram.",
         ),
-        formula="median of onboarding completed - contract start",
+        formula=Text(
+            "median of onboarding completed - contract start",
+            "mediana de incorporación completada - inicio del contrato",
+            "mediana de onboarding concluído - início do contrato",
+        ),
         section="12",
         sources=MILESTONES,
-        null_rule="NULL where no account completed it.",
+        null_rule=Text(
+            "NULL where no account completed it.",
+            "NULL cuando ninguna cuenta la completó.",
+            "NULL quando nenhuma conta o concluiu.",
+        ),
         unit="days",
         direction="lower_is_better",
     ),
@@ -1602,10 +1857,13 @@ _ONBOARDING = [
             "Porcentaje de las cuentas que iniciaron en el período cuya incorporación no está completa.",
             "Percentual das contas que iniciaram no período cujo onboarding não está concluído.",
         ),
-        ratio=Ratio("accounts not onboarded", "accounts started"),
+        ratio=Ratio(
+            Text("accounts not onboarded", "cuentas sin incorporación completa", "contas sem onboarding concluído"),
+            _ACCOUNTS_STARTED,
+        ),
         section="12",
         sources=MILESTONES,
-        null_rule="NULL where no contract started.",
+        null_rule=NO_CONTRACTS,
         direction="lower_is_better",
     ),
     _engagement(
@@ -1617,7 +1875,11 @@ _ONBOARDING = [
             "Mediana de días desde el inicio del contrato hasta el primer valor, con las cuentas abiertas censuradas.",
             "Mediana de dias do início do contrato até o primeiro valor, com as contas em aberto como censuradas.",
         ),
-        formula="Kaplan-Meier median of first value event - contract start, open accounts censored at as_of",
+        formula=Text(
+            "Kaplan-Meier median of first value event - contract start, open accounts censored at as_of",
+            "mediana de Kaplan-Meier de primer valor - inicio del contrato, cuentas abiertas censuradas en as_of",
+            "mediana de Kaplan-Meier de primeiro valor - início do contrato, contas em aberto censuradas em as_of",
+        ),
         section="12",
         sources=MILESTONES,
         null_rule=NO_STARTS,
@@ -1637,10 +1899,18 @@ _ONBOARDING = [
             "Mediana de días desde el inicio del contrato hasta el primer valor, de las cuentas que lo alcanzaron.",
             "Mediana de dias do início do contrato até o primeiro valor, das contas que o alcançaram.",
         ),
-        formula="median of first value event - contract start",
+        formula=Text(
+            "median of first value event - contract start",
+            "mediana de primer valor - inicio del contrato",
+            "mediana de primeiro valor - início do contrato",
+        ),
         section="12",
         sources=MILESTONES,
-        null_rule="NULL where no account has a first value event.",
+        null_rule=Text(
+            "NULL where no account has a first value event.",
+            "NULL cuando ninguna cuenta alcanzó el primer valor.",
+            "NULL quando nenhuma conta alcançou o primeiro valor.",
+        ),
         unit="days",
         direction="lower_is_better",
     ),
@@ -1653,10 +1923,13 @@ _ONBOARDING = [
             "Porcentaje de las cuentas que iniciaron en el período y aún no alcanzan el primer valor.",
             "Percentual das contas que iniciaram no período e ainda não alcançaram o primeiro valor.",
         ),
-        ratio=Ratio("accounts without first value", "accounts started"),
+        ratio=Ratio(
+            Text("accounts without first value", "cuentas sin primer valor", "contas sem primeiro valor"),
+            _ACCOUNTS_STARTED,
+        ),
         section="12",
         sources=MILESTONES,
-        null_rule="NULL where no contract started.",
+        null_rule=NO_CONTRACTS,
         direction="lower_is_better",
     ),
     _engagement(
@@ -1668,10 +1941,21 @@ _ONBOARDING = [
             "Porcentaje de los hitos de incorporación con vencimiento en el período que se alcanzaron a tiempo.",
             "Percentual dos marcos de onboarding com prazo no período que foram alcançados no prazo.",
         ),
-        ratio=Ratio("milestones reached by their due day", "milestones due"),
+        ratio=Ratio(
+            Text(
+                "milestones reached by their due day",
+                "hitos alcanzados hasta su día de vencimiento",
+                "marcos alcançados até o dia do prazo",
+            ),
+            Text("milestones due", "hitos con vencimiento", "marcos com prazo"),
+        ),
         section="12",
         sources=("milestones",),
-        null_rule="NULL where no milestone was due.",
+        null_rule=Text(
+            "NULL where no milestone was due.",
+            "NULL cuando no vencía ningún hito.",
+            "NULL quando nenhum marco tinha prazo.",
+        ),
     ),
     _engagement(
         "outcome_achieved_rate",
@@ -1682,10 +1966,21 @@ _ONBOARDING = [
             "Porcentaje de los resultados acordados con fecha en el período que se lograron, aun con retraso.",
             "Percentual dos resultados acordados com data no período que foram alcançados, mesmo com atraso.",
         ),
-        ratio=Ratio("outcomes achieved", "agreed outcomes whose date has passed"),
+        ratio=Ratio(
+            Text("outcomes achieved", "resultados logrados", "resultados alcançados"),
+            Text(
+                "agreed outcomes whose date has passed",
+                "resultados acordados cuya fecha ya pasó",
+                "resultados acordados cuja data já passou",
+            ),
+        ),
         section="12",
         sources=("outcomes",),
-        null_rule="NULL where no outcome was due.",
+        null_rule=Text(
+            "NULL where no outcome was due.",
+            "NULL cuando ningún resultado tenía fecha.",
+            "NULL quando nenhum resultado tinha data.",
+        ),
     ),
 ]
 
@@ -1699,7 +1994,9 @@ _SUPPORT = [
             "Tickets de soporte creados en el período, sin spam, pruebas ni fusionados.",
             "Tickets de suporte criados no período, sem spam, testes nem mesclados.",
         ),
-        formula="tickets created that are not excluded",
+        formula=Text(
+            "tickets created that are not excluded", "tickets creados no excluidos", "tickets criados não excluídos"
+        ),
         section="13",
         sources=TICKETS,
         null_rule=NO_EVENTS,
@@ -1715,10 +2012,19 @@ _SUPPORT = [
             "Tickets creados en el período por cliente, según el promedio diario de clientes.",
             "Tickets criados no período por cliente, pela média diária de clientes.",
         ),
-        ratio=Ratio("tickets created x days", "customers at the end of each day, added up"),
+        ratio=Ratio(
+            Text("tickets created x days", "tickets creados x días", "tickets criados x dias"),
+            Text(
+                "customers at the end of each day, added up",
+                "clientes al cierre de cada día, sumados",
+                "clientes no fim de cada dia, somados",
+            ),
+        ),
         section="13",
         sources=(*TICKETS, "subscription_changes"),
-        null_rule="NULL where nobody was a customer.",
+        null_rule=Text(
+            "NULL where nobody was a customer.", "NULL cuando nadie era cliente.", "NULL quando ninguém era cliente."
+        ),
         unit="ratio",
         direction="lower_is_better",
     ),
@@ -1731,7 +2037,11 @@ _SUPPORT = [
             "Mediana de minutos desde la creación del ticket hasta la primera respuesta pública de un agente.",
             "Mediana de minutos da criação do ticket até a primeira resposta pública de um agente.",
         ),
-        formula="Kaplan-Meier median of first response - creation, unanswered tickets censored",
+        formula=Text(
+            "Kaplan-Meier median of first response - creation, unanswered tickets censored",
+            "mediana de Kaplan-Meier de primera respuesta - creación, tickets sin respuesta censurados",
+            "mediana de Kaplan-Meier de primeira resposta - criação, tickets sem resposta censurados",
+        ),
         section="13",
         sources=ANSWERS,
         null_rule=NO_TICKETS,
@@ -1751,7 +2061,11 @@ _SUPPORT = [
             "Minutos en los que nueve de cada diez tickets reciben la primera respuesta pública de un agente.",
             "Minutos em que nove de cada dez tickets recebem a primeira resposta pública de um agente.",
         ),
-        formula="Kaplan-Meier 90th percentile of first response - creation, unanswered tickets censored",
+        formula=Text(
+            "Kaplan-Meier 90th percentile of first response - creation, unanswered tickets censored",
+            "percentil 90 de Kaplan-Meier de primera respuesta - creación, tickets sin respuesta censurados",
+            "percentil 90 de Kaplan-Meier de primeira resposta - criação, tickets sem resposta censurados",
+        ),
         section="13",
         sources=ANSWERS,
         null_rule=NO_TICKETS,
@@ -1771,7 +2085,13 @@ _SUPPORT = [
             "Mediana de minutos de horario de soporte desde la creación hasta la primera respuesta de un agente.",
             "Mediana de minutos de horário de suporte da criação até a primeira resposta pública de um agente.",
         ),
-        formula="Kaplan-Meier median of the support hours from creation to first response, unanswered tickets censored",
+        formula=Text(
+            "Kaplan-Meier median of the support hours from creation to first response, unanswered tickets censored",
+            "mediana de Kaplan-Meier del horario de soporte desde la creación hasta la primera "
+            "respuesta, tickets sin respuesta censurados",
+            "mediana de Kaplan-Meier do horário de suporte da criação até a primeira resposta, tickets "
+            "sem resposta censurados",
+        ),
         section="13",
         sources=ANSWERS,
         null_rule=NO_TICKETS,
@@ -1791,7 +2111,11 @@ _SUPPORT = [
             "Minutos de horario de soporte en los que nueve de cada diez tickets reciben la primera respuesta.",
             "Minutos de horário de suporte em que nove de cada dez tickets recebem a primeira resposta.",
         ),
-        formula="Kaplan-Meier 90th percentile of the support hours from creation to first response",
+        formula=Text(
+            "Kaplan-Meier 90th percentile of the support hours from creation to first response",
+            "percentil 90 de Kaplan-Meier del horario de soporte desde la creación hasta la primera respuesta",
+            "percentil 90 de Kaplan-Meier do horário de suporte da criação até a primeira resposta",
+        ),
         section="13",
         sources=ANSWERS,
         null_rule=NO_TICKETS,
@@ -1807,7 +2131,11 @@ _SUPPORT = [
             "Mediana de horas desde la creación del ticket hasta su resolución.",
             "Mediana de horas da criação do ticket até a sua resolução.",
         ),
-        formula="Kaplan-Meier median of solved - creation, open tickets censored at as_of",
+        formula=Text(
+            "Kaplan-Meier median of solved - creation, open tickets censored at as_of",
+            "mediana de Kaplan-Meier de resolución - creación, tickets abiertos censurados en as_of",
+            "mediana de Kaplan-Meier de resolução - criação, tickets em aberto censurados em as_of",
+        ),
         section="13",
         sources=TICKETS,
         null_rule=NO_TICKETS,
@@ -1823,10 +2151,17 @@ _SUPPORT = [
             "Porcentaje de los tickets calificados del período con 4 o 5 puntos de 5.",
             "Percentual dos tickets avaliados do período com 4 ou 5 pontos de 5.",
         ),
-        ratio=Ratio("tickets rated 4 or 5", "tickets rated"),
+        ratio=Ratio(
+            Text("tickets rated 4 or 5", "tickets calificados con 4 o 5", "tickets avaliados com 4 ou 5"),
+            Text("tickets rated", "tickets calificados", "tickets avaliados"),
+        ),
         section="13",
         sources=TICKETS,
-        null_rule="NULL where no ticket was rated.",
+        null_rule=Text(
+            "NULL where no ticket was rated.",
+            "NULL cuando no se calificó ningún ticket.",
+            "NULL quando nenhum ticket foi avaliado.",
+        ),
     ),
     _engagement(
         "tickets_by_type",
@@ -1838,10 +2173,18 @@ _SUPPORT = [
             "Percentual de cada tipo de problema entre os tickets do período; a soma é 1.",
         ),
         column="ticket_share",
-        ratio=Ratio("tickets of the type", "tickets of all types", adds_up=False),
+        ratio=Ratio(
+            Text("tickets of the type", "tickets del tipo", "tickets do tipo"),
+            Text("tickets of all types", "tickets de todos los tipos", "tickets de todos os tipos"),
+            adds_up=False,
+        ),
         section="13",
         sources=TICKETS,
-        null_rule="NULL where no ticket was created.",
+        null_rule=Text(
+            "NULL where no ticket was created.",
+            "NULL cuando no se creó ningún ticket.",
+            "NULL quando nenhum ticket foi criado.",
+        ),
         direction="neutral",
         parts=("ticket_type",),
     ),
@@ -1856,10 +2199,17 @@ _SUPPORT = [
             "Calificación media de los recursos educativos vistos en el período, de 1 a 5.",
             "Avaliação média dos recursos educativos vistos no período, de 1 a 5.",
         ),
-        ratio=Ratio("sum of ratings", "views rated"),
+        ratio=Ratio(
+            Text("sum of ratings", "suma de calificaciones", "soma das avaliações"),
+            Text("views rated", "vistas calificadas", "visualizações avaliadas"),
+        ),
         section="13",
         sources=RATINGS,
-        null_rule="NULL where no view was rated.",
+        null_rule=Text(
+            "NULL where no view was rated.",
+            "NULL cuando no se calificó ninguna vista.",
+            "NULL quando nenhuma visualização foi avaliada.",
+        ),
         unit="score",
         rows={"resource_id": "all"},
     ),
@@ -1873,10 +2223,17 @@ _SUPPORT = [
             "Percentual das respostas sobre recursos educativos que os consideraram úteis.",
         ),
         column="helpful_share",
-        ratio=Ratio("views that were helpful", "views with an answer"),
+        ratio=Ratio(
+            Text("views that were helpful", "vistas que fueron útiles", "visualizações que foram úteis"),
+            Text("views with an answer", "vistas con respuesta", "visualizações com resposta"),
+        ),
         section="13",
         sources=RATINGS,
-        null_rule="NULL where nobody said whether it was helpful.",
+        null_rule=Text(
+            "NULL where nobody said whether it was helpful.",
+            "NULL cuando nadie indicó si fue útil.",
+            "NULL quando ninguém indicou se foi útil.",
+        ),
         rows={"resource_id": "all"},
     ),
     _engagement(
@@ -1889,7 +2246,7 @@ _SUPPORT = [
             "Visualizações de recursos educativos no período.",
         ),
         column="views",
-        formula="views",
+        formula=Text("views", "vistas", "visualizações"),
         section="13",
         sources=RATINGS,
         null_rule=NO_EVENTS,
@@ -1908,7 +2265,10 @@ _ADOPTION = [
             "Porcentaje de los asientos comprados cuyos usuarios usaron el producto en los últimos 30 días.",
             "Percentual dos assentos comprados cujos usuários usaram o produto nos últimos 30 dias.",
         ),
-        ratio=Ratio("active seats", "purchased seats"),
+        ratio=Ratio(
+            Text("active seats", "asientos activos", "assentos ativos"),
+            Text("purchased seats", "asientos comprados", "assentos comprados"),
+        ),
         section="14",
         sources=SEATS,
         null_rule=NO_SEATS,
@@ -1927,7 +2287,16 @@ _ADOPTION = [
             "Utilização de licenças em que cada conta tem o mesmo peso, não importa quantos assentos tem.",
         ),
         ratio=Ratio(
-            "sum over accounts of active / purchased seats, in billionths", "accounts with seats, in billionths"
+            Text(
+                "sum over accounts of active / purchased seats, in billionths",
+                "suma sobre las cuentas de asientos activos / comprados, en milmillonésimas",
+                "soma sobre as contas de assentos ativos / comprados, em bilionésimos",
+            ),
+            Text(
+                "accounts with seats, in billionths",
+                "cuentas con asientos, en milmillonésimas",
+                "contas com assentos, em bilionésimos",
+            ),
         ),
         section="14",
         sources=SEATS,
@@ -1942,7 +2311,11 @@ _ADOPTION = [
             "Usuarios con algún uso en el último día del período.",
             "Usuários com algum uso no último dia do período.",
         ),
-        formula="users with a use event on the period's last day",
+        formula=Text(
+            "users with a use event on the period's last day",
+            "usuarios con un evento de uso en el último día del período",
+            "usuários com um evento de uso no último dia do período",
+        ),
         section="14",
         sources=USE,
         null_rule=NO_EVENTS,
@@ -1957,7 +2330,11 @@ _ADOPTION = [
             "Usuarios con algún uso en los últimos 7 días del período.",
             "Usuários com algum uso nos últimos 7 dias do período.",
         ),
-        formula="users with a use event in the 7 days to the period's end",
+        formula=Text(
+            "users with a use event in the 7 days to the period's end",
+            "usuarios con un evento de uso en los últimos 7 días del período",
+            "usuários com um evento de uso nos últimos 7 dias do período",
+        ),
         section="14",
         sources=USE,
         null_rule=NO_USE,
@@ -1972,7 +2349,11 @@ _ADOPTION = [
             "Usuarios con algún uso en los últimos 30 días del período.",
             "Usuários com algum uso nos últimos 30 dias do período.",
         ),
-        formula="users with a use event in the 30 days to the period's end",
+        formula=Text(
+            "users with a use event in the 30 days to the period's end",
+            "usuarios con un evento de uso en los 30 días hasta el cierre del período",
+            "usuários com um evento de uso nos 30 dias até o fim do período",
+        ),
         section="14",
         sources=USE,
         null_rule=NO_USE,
@@ -1987,10 +2368,21 @@ _ADOPTION = [
             "Promedio de usuarios activos diarios de los últimos 30 días sobre los usuarios activos mensuales.",
             "Média de usuários ativos diários dos últimos 30 dias sobre os usuários ativos mensais.",
         ),
-        ratio=Ratio("active users of each of the 30 days, added up", "30 x monthly active users"),
+        ratio=Ratio(
+            Text(
+                "active users of each of the 30 days, added up",
+                "usuarios activos de cada uno de los 30 días, sumados",
+                "usuários ativos de cada um dos 30 dias, somados",
+            ),
+            Text("30 x monthly active users", "30 x usuarios activos mensuales", "30 x usuários ativos mensais"),
+        ),
         section="14",
         sources=USE,
-        null_rule="NULL where nobody was active, or use was not recorded in all of the 30 days.",
+        null_rule=Text(
+            "NULL where nobody was active, or use was not recorded in all of the 30 days.",
+            "NULL cuando nadie estuvo activo o no se registró el uso en cada uno de los 30 días.",
+            "NULL quando ninguém esteve ativo ou o uso não foi registrado em cada um dos 30 dias.",
+        ),
     ),
     _engagement(
         "access_rate",
@@ -2001,10 +2393,15 @@ _ADOPTION = [
             "Porcentaje de los clientes al cierre del período con algún acceso durante el período.",
             "Percentual dos clientes no fim do período com algum acesso durante o período.",
         ),
-        ratio=Ratio("customers with any login or use", "customers"),
+        ratio=Ratio(
+            Text(
+                "customers with any login or use", "clientes con algún acceso o uso", "clientes com algum acesso ou uso"
+            ),
+            Text("customers", "clientes", "clientes"),
+        ),
         section="14",
         sources=(*USE, "subscription_changes"),
-        null_rule="NULL where nobody is a customer.",
+        null_rule=NO_CUSTOMERS,
     ),
     _engagement(
         "feature_adoption",
@@ -2015,10 +2412,25 @@ _ADOPTION = [
             "Porcentaje de los clientes cuyo plan incluye la función que la usaron en el período.",
             "Percentual dos clientes cujo plano inclui a funcionalidade que a usaram no período.",
         ),
-        ratio=Ratio("entitled accounts using the feature", "accounts entitled by their plans"),
+        ratio=Ratio(
+            Text(
+                "entitled accounts using the feature",
+                "cuentas con derecho a la función que la usan",
+                "contas com direito à funcionalidade que a usam",
+            ),
+            Text(
+                "accounts entitled by their plans",
+                "cuentas con derecho según su plan",
+                "contas com direito segundo o seu plano",
+            ),
+        ),
         section="14",
         sources=(*USE, "feature_entitlements", "subscription_changes"),
-        null_rule="NULL where no account is entitled.",
+        null_rule=Text(
+            "NULL where no account is entitled.",
+            "NULL cuando ninguna cuenta tiene derecho.",
+            "NULL quando nenhuma conta tem direito.",
+        ),
         parts=("feature",),
     ),
 ]
@@ -2037,9 +2449,17 @@ _COSTS = [
             "Costo de adquisición del período por cliente nuevo; los clientes que regresan no son nuevos.",
             "Custo de aquisição do período por cliente novo; clientes que voltam não são novos.",
         ),
-        "acquisition cost",
-        "new customers",
-        f"NULL without new customers, the cost is shown; {NO_COST_BOOKED}.",
+        Text("acquisition cost", "costo de adquisición", "custo de aquisição"),
+        Text("new customers", "clientes nuevos", "novos clientes"),
+        joined(
+            "; ",
+            Text(
+                "NULL without new customers, the cost is shown",
+                "NULL sin clientes nuevos, se muestra el costo",
+                "NULL sem novos clientes, o custo é mostrado",
+            ),
+            NO_COST_BOOKED,
+        ),
     ),
     _money_sum(
         "acquisition_cost",
@@ -2065,9 +2485,9 @@ _COSTS = [
             "Costo de éxito, soporte, renovaciones, formación y ofertas de retención por cliente medio del período.",
             "Custo de sucesso, suporte, renovações, treinamento e ofertas de retenção por cliente médio do período.",
         ),
-        "retention cost x days",
-        "sum of daily customers",
-        f"NULL without customers; {NO_COST_BOOKED}.",
+        Text("retention cost x days", "costo de retención x días", "custo de retenção x dias"),
+        _DAILY_CUSTOMERS,
+        joined("; ", Text("NULL without customers", "NULL sin clientes", "NULL sem clientes"), NO_COST_BOOKED),
     ),
     _cost_rate(
         "customer_retention_cost_per_retained",
@@ -2082,9 +2502,19 @@ _COSTS = [
             "Costo de retención por cliente del inicio del período que lo sigue siendo al cierre.",
             "Custo de retenção por cliente do início do período que continua cliente no fim.",
         ),
-        "retention cost",
-        "customers at the start - customers lost",
-        f"NULL where nobody was retained; {NO_COST_BOOKED}.",
+        Text("retention cost", "costo de retención", "custo de retenção"),
+        Text(
+            "customers at the start - customers lost",
+            "clientes al inicio - clientes perdidos",
+            "clientes no início - clientes perdidos",
+        ),
+        joined(
+            "; ",
+            Text(
+                "NULL where nobody was retained", "NULL cuando no se retuvo a nadie", "NULL quando ninguém foi retido"
+            ),
+            NO_COST_BOOKED,
+        ),
     ),
     Kpi(
         id="customer_retention_cost_change",
@@ -2100,11 +2530,21 @@ _COSTS = [
             "Cuánto varió el costo de retención por cliente frente al período anterior.",
             "Quanto o custo de retenção por cliente variou em relação ao período anterior.",
         ),
-        formula="customer retention cost / customer retention cost of the period before - 1",
+        formula=Text(
+            "customer retention cost / customer retention cost of the period before - 1",
+            "costo de retención por cliente / costo de retención por cliente del período anterior - 1",
+            "custo de retenção por cliente / custo de retenção por cliente do período anterior - 1",
+        ),
         unit="rate",
         direction="lower_is_better",
         section="7",
-        null_rule="NULL in the first period, in the one that is still open, and where either cost is NULL or 0 before.",
+        null_rule=Text(
+            "NULL in the first period, in the one that is still open, and where either cost is NULL or 0 before.",
+            "NULL en el primer período, en el que sigue abierto y cuando alguno de los dos costos es "
+            "NULL o el anterior es 0.",
+            "NULL no primeiro período, no que ainda está em aberto e quando um dos dois custos é NULL "
+            "ou o anterior é 0.",
+        ),
         grains=LONG_GRAINS,
         sources=(*COSTS, *BILLING[:3]),
     ),
@@ -2140,14 +2580,24 @@ _INVOICED_REVENUE = [
             "Ingresos facturados del período por cliente medio diario.",
             "Receita faturada do período por cliente médio diário.",
         ),
-        formula="(revenue x days) / sum of daily customers / 10^(decimals of the currency)",
+        formula=joined(
+            " / ", Text("(revenue x days)", "(ingresos x días)", "(receita x dias)"), _DAILY_CUSTOMERS, _MINOR_UNITS
+        ),
         unit="money",
         direction="higher_is_better",
         section="6",
-        null_rule="NULL without customers, and on rows of native currencies.",
+        null_rule=Text(
+            "NULL without customers, and on rows of native currencies.",
+            "NULL sin clientes y en las filas de monedas originales.",
+            "NULL sem clientes e nas linhas de moedas originais.",
+        ),
         grains=SPARSE_GRAINS,
         sources=(*INVOICES, *BILLING[:3]),
-        ratio=Ratio("revenue x days of the period", "sum of daily customers", _AMOUNT),
+        ratio=Ratio(
+            Text("revenue x days of the period", "ingresos x días del período", "receita x dias do período"),
+            _DAILY_CUSTOMERS,
+            _AMOUNT,
+        ),
         rows=REPORTING,
     ),
     *(
@@ -2213,13 +2663,28 @@ _LIFETIME_VALUES = [
             "Clientes perdidos en los últimos seis meses completos sobre los clientes al inicio de cada uno.",
             "Clientes perdidos nos últimos seis meses completos sobre os clientes no início de cada um.",
         ),
-        formula="sum of customers lost / sum of customers at the start, over 6 months",
+        formula=Text(
+            "sum of customers lost / sum of customers at the start, over 6 months",
+            "suma de clientes perdidos / suma de clientes al inicio, en 6 meses",
+            "soma dos clientes perdidos / soma dos clientes no início, em 6 meses",
+        ),
         unit="rate",
         direction="lower_is_better",
         section="6",
-        null_rule="NULL without six complete months, and where nobody was a customer in them.",
+        null_rule=Text(
+            "NULL without six complete months, and where nobody was a customer in them.",
+            "NULL sin seis meses completos y cuando nadie era cliente en ellos.",
+            "NULL sem seis meses completos e quando ninguém era cliente neles.",
+        ),
         grains=("month",),
-        ratio=Ratio("customers lost in 6 months", "customers at the start of each month, added"),
+        ratio=Ratio(
+            Text("customers lost in 6 months", "clientes perdidos en 6 meses", "clientes perdidos em 6 meses"),
+            Text(
+                "customers at the start of each month, added",
+                "clientes al inicio de cada mes, sumados",
+                "clientes no início de cada mês, somados",
+            ),
+        ),
     ),
     Kpi(
         id="clv_historic",
@@ -2231,14 +2696,33 @@ _LIFETIME_VALUES = [
             "Ingresos menos reembolsos a la fecha, por cuenta que alguna vez pagó.",
             "Receita menos reembolsos até a data, por conta que já pagou alguma vez.",
         ),
-        formula="(revenue - refunds to date) / accounts that ever paid / 10^(decimals of the currency)",
+        formula=joined(
+            " / ",
+            Text(
+                "(revenue - refunds to date)", "(ingresos - reembolsos a la fecha)", "(receita - reembolsos até a data)"
+            ),
+            _EVER_PAID,
+            _MINOR_UNITS,
+        ),
         unit="money",
         direction="higher_is_better",
         section="6",
-        null_rule="NULL before the first invoice, and where nobody has paid yet.",
+        null_rule=Text(
+            "NULL before the first invoice, and where nobody has paid yet.",
+            "NULL antes de la primera factura y cuando nadie ha pagado todavía.",
+            "NULL antes da primeira fatura e quando ninguém pagou ainda.",
+        ),
         grains=("month",),
         sources=(*INVOICES, "refunds", *BILLING[:3]),
-        ratio=Ratio("revenue less refunds to date", "accounts that ever paid", _AMOUNT),
+        ratio=Ratio(
+            Text(
+                "revenue less refunds to date",
+                "ingresos menos reembolsos a la fecha",
+                "receita menos reembolsos até a data",
+            ),
+            _EVER_PAID,
+            _AMOUNT,
+        ),
     ),
     _lifetime_value(
         "clv_formula",
@@ -2248,7 +2732,7 @@ _LIFETIME_VALUES = [
             "Compra media por compras al año por años medios como cliente.",
             "Compra média vezes compras por ano vezes anos médios como cliente.",
         ),
-        "average_purchase x purchases_per_year x average_customer_years",
+        symbols("average_purchase x purchases_per_year x average_customer_years"),
         sources=(*INVOICES, *BILLING[:3]),
         needs=("invoices",),
     ),
@@ -2264,7 +2748,7 @@ _LIFETIME_VALUES = [
             "Valor de vida por fórmula menos el costo de retención anual en los mismos años.",
             "Valor vitalício por fórmula menos o custo de retenção anual nos mesmos anos.",
         ),
-        "clv_formula - retention_cost_per_year x average_customer_years",
+        symbols("clv_formula - retention_cost_per_year x average_customer_years"),
         sources=(*INVOICES, "costs", *BILLING[:3]),
         needs=("invoices", "costs"),
     ),
@@ -2276,7 +2760,11 @@ _LIFETIME_VALUES = [
             "Margen bruto del ingreso medio por cuenta entre la cancelación mensual media.",
             "Margem bruta da receita média por conta dividida pelo cancelamento mensal médio.",
         ),
-        "ARPA x gross margin / customer_churn_rate_6m",
+        Text(
+            "ARPA x gross margin / customer_churn_rate_6m",
+            "ARPA x margen bruto / customer_churn_rate_6m",
+            "ARPA x margem bruta / customer_churn_rate_6m",
+        ),
         sources=BILLING,
     ),
     _lifetime_value(
@@ -2287,7 +2775,11 @@ _LIFETIME_VALUES = [
             "Margen bruto descontado que se espera de un cliente nuevo, según un modelo beta-geométrico desplazado.",
             "Margem bruta descontada que se espera de um cliente novo, segundo um modelo beta-geométrico deslocado.",
         ),
-        "ARPA x gross margin x expected_lifetime_months",
+        Text(
+            "ARPA x gross margin x expected_lifetime_months",
+            "ARPA x margen bruto x expected_lifetime_months",
+            "ARPA x margem bruta x expected_lifetime_months",
+        ),
         null_rule=NO_MODEL,
         sources=BILLING,
     ),
@@ -2303,8 +2795,12 @@ _LIFETIME_VALUES = [
             "Porcentaje de clientes que el modelo de hace tres meses esperaba conservar, menos el que se quedó.",
             "Percentual de clientes que o modelo de três meses antes esperava manter, menos o que ficou.",
         ),
-        "(holdout_expected - holdout_stayed) / holdout_customers",
-        null_rule="NULL where there was no model three months before.",
+        symbols("(holdout_expected - holdout_stayed) / holdout_customers"),
+        null_rule=Text(
+            "NULL where there was no model three months before.",
+            "NULL cuando no había modelo tres meses antes.",
+            "NULL quando não havia modelo três meses antes.",
+        ),
         unit="rate",
         direction="neutral",
         sources=BILLING,
@@ -2317,7 +2813,7 @@ _LIFETIME_VALUES = [
             "Valor de vida por margen por cada unidad de costo de adquisición.",
             "Valor vitalício por margem para cada unidade de custo de aquisição.",
         ),
-        "clv_margin / CAC of the month",
+        Text("clv_margin / CAC of the month", "clv_margin / CAC del mes", "clv_margin / CAC do mês"),
         unit="ratio",
         sources=(*BILLING, "costs"),
         needs=("costs",),
@@ -2330,8 +2826,16 @@ _LIFETIME_VALUES = [
             "Meses de margen bruto que recuperan el costo de adquisición de un cliente.",
             "Meses de margem bruta que recuperam o custo de aquisição de um cliente.",
         ),
-        "CAC of the month / (ARPA x gross margin)",
-        null_rule="NULL with the reason: no CAC in the month, or nobody pays.",
+        Text(
+            "CAC of the month / (ARPA x gross margin)",
+            "CAC del mes / (ARPA x margen bruto)",
+            "CAC do mês / (ARPA x margem bruta)",
+        ),
+        null_rule=Text(
+            "NULL with the reason: no CAC in the month, or nobody pays.",
+            "NULL con el motivo: sin CAC en el mes o nadie paga.",
+            "NULL com o motivo: sem CAC no mês ou ninguém paga.",
+        ),
         unit="months",
         direction="lower_is_better",
         sources=(*BILLING, "costs"),
@@ -2349,8 +2853,16 @@ _SURVIVAL = [
             "Días tras los cuales se ha perdido la mitad de los clientes, por Kaplan-Meier.",
             "Dias após os quais metade dos clientes foi perdida, por Kaplan-Meier.",
         ),
-        "first day with survival <= 0.5",
-        "NULL while fewer than half are lost.",
+        Text(
+            "first day with survival <= 0.5",
+            "primer día con supervivencia <= 0,5",
+            "primeiro dia com sobrevivência <= 0,5",
+        ),
+        Text(
+            "NULL while fewer than half are lost.",
+            "NULL mientras se haya perdido menos de la mitad.",
+            "NULL enquanto menos da metade foi perdida.",
+        ),
         unit="days",
     ),
     *(
@@ -2367,8 +2879,20 @@ _SURVIVAL = [
                 f"Porcentaje de clientes que permanecen {months} meses, por Kaplan-Meier.",
                 f"Percentual de clientes que ficam {months} meses, por Kaplan-Meier.",
             ),
-            f"Kaplan-Meier survival at day {months * 365 // 12}",
-            "NULL where no customer is that old.",
+            joined(
+                " ",
+                Text(
+                    "Kaplan-Meier survival at day",
+                    "supervivencia de Kaplan-Meier en el día",
+                    "sobrevivência de Kaplan-Meier no dia",
+                ),
+                str(months * 365 // 12),
+            ),
+            Text(
+                "NULL where no customer is that old.",
+                "NULL cuando ningún cliente llega a esa edad.",
+                "NULL quando nenhum cliente chega a essa idade.",
+            ),
         )
         for months in (12, 24)
     ),
@@ -2381,8 +2905,16 @@ _SURVIVAL = [
             "Porcentaje de clientes que permanecen hasta una edad, por Kaplan-Meier.",
             "Percentual de clientes que ficam até uma idade, por Kaplan-Meier.",
         ),
-        "product over ages with a loss of (1 - lost / at risk)",
-        "NULL beyond the oldest customer.",
+        Text(
+            "product over ages with a loss of (1 - lost / at risk)",
+            "producto sobre las edades con pérdidas de (1 - perdidos / en riesgo)",
+            "produto sobre as idades com perdas de (1 - perdidos / em risco)",
+        ),
+        Text(
+            "NULL beyond the oldest customer.",
+            "NULL más allá del cliente más antiguo.",
+            "NULL além do cliente mais antigo.",
+        ),
     ),
     _survival(
         "projected_survival",
@@ -2393,8 +2925,12 @@ _SURVIVAL = [
             "Porcentaje de clientes que permanecen hasta una edad, según el modelo beta-geométrico desplazado.",
             "Percentual de clientes que ficam até uma idade, segundo o modelo beta-geométrico deslocado.",
         ),
-        "B(a, b + age) / B(a, b)",
-        "NULL where the slice has no model: under 3 renewals or 100 customers, or nobody lost.",
+        Text("B(a, b + age) / B(a, b)", "B(a, b + edad) / B(a, b)", "B(a, b + idade) / B(a, b)"),
+        Text(
+            "NULL where the slice has no model: under 3 renewals or 100 customers, or nobody lost.",
+            "NULL cuando el corte no tiene modelo: menos de 3 renovaciones o 100 clientes, o nadie perdido.",
+            "NULL quando o recorte não tem modelo: menos de 3 renovações ou 100 clientes, ou ninguém perdido.",
+        ),
     ),
 ]
 
@@ -2408,7 +2944,7 @@ _CHURN_REASONS = [
             "Clientes al inicio del período que ya no lo son al cierre, por tipo y motivo de baja.",
             "Clientes no início do período que deixaram de ser no fim, por tipo e motivo de saída.",
         ),
-        "C, of the churn type and reason",
+        Text("C, of the churn type and reason", "C, del tipo y motivo de baja", "C, do tipo e motivo de saída"),
     ),
     _churn_sum(
         "lost_arr_by_reason",
@@ -2419,7 +2955,7 @@ _CHURN_REASONS = [
             "ARR al inicio del período de los clientes perdidos en él, por tipo y motivo de baja.",
             "ARR no início do período dos clientes perdidos nele, por tipo e motivo de saída.",
         ),
-        "arr_minor / 10^(decimals of the currency)",
+        joined(" / ", "arr_minor", _MINOR_UNITS),
     ),
     _churn_sum(
         "lost_customers_unmapped",
@@ -2434,7 +2970,11 @@ _CHURN_REASONS = [
             "Clientes perdidos cuyo motivo declarado no está clasificado en la política.",
             "Clientes perdidos cujo motivo declarado não está classificado na política.",
         ),
-        "C, with a stated reason that is in neither list of the policy",
+        Text(
+            "C, with a stated reason that is in neither list of the policy",
+            "C, con un motivo declarado que no está en ninguna de las dos listas de la política",
+            "C, com um motivo declarado que não está em nenhuma das duas listas da política",
+        ),
     ),
     _churn_share(
         "churn_reason_share",
@@ -2444,8 +2984,8 @@ _CHURN_REASONS = [
             "Clientes perdidos por el motivo sobre el total de clientes perdidos.",
             "Clientes perdidos pelo motivo sobre o total de clientes perdidos.",
         ),
-        "customers lost for the reason",
-        "customers lost",
+        Text("customers lost for the reason", "clientes perdidos por el motivo", "clientes perdidos pelo motivo"),
+        _CUSTOMERS_LOST,
         null_rule=NO_LOSSES,
     ),
     _churn_share(
@@ -2460,9 +3000,13 @@ _CHURN_REASONS = [
             "ARR perdido por el motivo sobre el ARR de todos los clientes perdidos.",
             "ARR perdido pelo motivo sobre o ARR de todos os clientes perdidos.",
         ),
-        "ARR lost for the reason",
-        "ARR of customers lost",
-        null_rule="NULL where no ARR left with a customer.",
+        Text("ARR lost for the reason", "ARR perdido por el motivo", "ARR perdido pelo motivo"),
+        _ARR_LOST,
+        null_rule=Text(
+            "NULL where no ARR left with a customer.",
+            "NULL cuando ningún cliente se fue con ARR.",
+            "NULL quando nenhum cliente saiu com ARR.",
+        ),
         unit=_ARR,
     ),
     _churn_share(
@@ -2473,9 +3017,17 @@ _CHURN_REASONS = [
             "Porcentaje de los clientes perdidos que se fueron por un pago fallido y no por decisión propia.",
             "Percentual dos clientes perdidos que saíram por falha de pagamento e não por decisão própria.",
         ),
-        "customers lost involuntarily",
-        "customers lost",
-        null_rule="NULL where nobody left, and on rows of a churn type or reason.",
+        Text(
+            "customers lost involuntarily",
+            "clientes perdidos por baja involuntaria",
+            "clientes perdidos por saída involuntária",
+        ),
+        _CUSTOMERS_LOST,
+        null_rule=Text(
+            "NULL where nobody left, and on rows of a churn type or reason.",
+            "NULL cuando nadie se fue y en las filas de un tipo o motivo de baja.",
+            "NULL quando ninguém saiu e nas linhas de um tipo ou motivo de saída.",
+        ),
     ),
     _churn_share(
         "involuntary_arr_churn_share",
@@ -2489,9 +3041,17 @@ _CHURN_REASONS = [
             "Porcentaje del ARR de los clientes perdidos que se fue por un pago fallido.",
             "Percentual do ARR dos clientes perdidos que saiu por falha de pagamento.",
         ),
-        "ARR of customers lost involuntarily",
-        "ARR of customers lost",
-        null_rule="NULL where no ARR left with a customer, and on rows of a churn type or reason.",
+        Text(
+            "ARR of customers lost involuntarily",
+            "ARR de los clientes perdidos por baja involuntaria",
+            "ARR dos clientes perdidos por saída involuntária",
+        ),
+        _ARR_LOST,
+        null_rule=Text(
+            "NULL where no ARR left with a customer, and on rows of a churn type or reason.",
+            "NULL cuando ningún cliente se fue con ARR y en las filas de un tipo o motivo de baja.",
+            "NULL quando nenhum cliente saiu com ARR e nas linhas de um tipo ou motivo de saída.",
+        ),
         unit=_ARR,
     ),
 ]
@@ -2505,8 +3065,8 @@ _DUNNING = [
             "Porcentaje de los pagos fallidos en el período que se cobraron en un reintento.",
             "Percentual dos pagamentos que falharam no período e foram cobrados em nova tentativa.",
         ),
-        "payments recovered",
-        "payments failed",
+        _PAYMENTS_RECOVERED,
+        Text("payments failed", "pagos fallidos", "pagamentos com falha"),
         null_rule=NO_FAILURES,
     ),
     _recovery_rate(
@@ -2521,8 +3081,8 @@ _DUNNING = [
             "Porcentaje del importe fallido en el período que se cobró en un reintento.",
             "Percentual do valor que falhou no período e foi cobrado em nova tentativa.",
         ),
-        "amount recovered",
-        "amount failed",
+        Text("amount recovered", "importe recuperado", "valor recuperado"),
+        Text("amount failed", "importe fallido", "valor com falha"),
         null_rule=NO_FAILURES,
         unit=_PAYMENT_MONEY,
     ),
@@ -2534,9 +3094,13 @@ _DUNNING = [
             "Porcentaje de los reintentos de pagos fallidos que tuvieron éxito.",
             "Percentual das novas tentativas de pagamentos que falharam e tiveram sucesso.",
         ),
-        "payments recovered",
-        "retries",
-        null_rule="NULL where nothing was tried again.",
+        _PAYMENTS_RECOVERED,
+        Text("retries", "reintentos", "novas tentativas"),
+        null_rule=Text(
+            "NULL where nothing was tried again.",
+            "NULL cuando no se reintentó nada.",
+            "NULL quando nada foi tentado de novo.",
+        ),
     ),
     _dunning_sum(
         "failed_payments",
@@ -2547,7 +3111,11 @@ _DUNNING = [
             "Pagos que fallaron por primera vez en el período.",
             "Pagamentos que falharam pela primeira vez no período.",
         ),
-        "payments by the period of their first failed attempt",
+        Text(
+            "payments by the period of their first failed attempt",
+            "pagos según el período de su primer intento fallido",
+            "pagamentos segundo o período da sua primeira tentativa com falha",
+        ),
     ),
     _dunning_sum(
         "failed_payment_amount",
@@ -2558,7 +3126,7 @@ _DUNNING = [
             "Importe de los pagos que fallaron por primera vez en el período.",
             "Valor dos pagamentos que falharam pela primeira vez no período.",
         ),
-        "failed_amount_minor / 10^(decimals of the currency)",
+        joined(" / ", "failed_amount_minor", _MINOR_UNITS),
         unit="money",
     ),
     _dunning_sum(
@@ -2570,7 +3138,11 @@ _DUNNING = [
             "Intentos de cobrar los pagos fallidos del período después del primer fallo.",
             "Tentativas de cobrar os pagamentos que falharam no período depois da primeira falha.",
         ),
-        "attempts after the first failure, up to the one that succeeds",
+        Text(
+            "attempts after the first failure, up to the one that succeeds",
+            "intentos después del primer fallo, hasta el que tiene éxito",
+            "tentativas depois da primeira falha, até a que tem sucesso",
+        ),
     ),
     _dunning_sum(
         "revenue_at_risk",
@@ -2581,7 +3153,7 @@ _DUNNING = [
             "ARR de las suscripciones con pagos vencidos dentro del plazo de gracia al cierre del período.",
             "ARR das assinaturas em atraso dentro da carência no fim do período.",
         ),
-        "revenue_at_risk_arr_minor / 10^(decimals of the currency)",
+        joined(" / ", "revenue_at_risk_arr_minor", _MINOR_UNITS),
         unit="money_per_year",
     ),
 ]
@@ -2596,7 +3168,14 @@ _HEALTH = [
             "Puntuación media de salud, de 0 a 100, de los clientes al cierre del período.",
             "Pontuação média de saúde, de 0 a 100, dos clientes no fim do período.",
         ),
-        ratio=Ratio("sum of the scores in tenths of a point", "customers with a score x 10"),
+        ratio=Ratio(
+            Text(
+                "sum of the scores in tenths of a point",
+                "suma de las puntuaciones en décimas de punto",
+                "soma das pontuações em décimos de ponto",
+            ),
+            Text("customers with a score x 10", "clientes con puntuación x 10", "clientes com pontuação x 10"),
+        ),
         null_rule=NO_SCORES,
         unit="score",
         direction="higher_is_better",
@@ -2610,7 +3189,10 @@ _HEALTH = [
             "Porcentaje de los clientes con puntuación de salud que están en la banda roja.",
             "Percentual dos clientes com pontuação de saúde que estão na faixa vermelha.",
         ),
-        ratio=Ratio("customers in the red band", "customers with a score"),
+        ratio=Ratio(
+            Text("customers in the red band", "clientes en la banda roja", "clientes na faixa vermelha"),
+            Text("customers with a score", "clientes con puntuación", "clientes com pontuação"),
+        ),
         null_rule=NO_SCORES,
         unit="rate",
         direction="lower_is_better",
@@ -2624,8 +3206,13 @@ _HEALTH = [
             "Porcentaje del peso de todas las medidas de salud que se conoce de los clientes.",
             "Percentual do peso de todas as medidas de saúde que se conhece dos clientes.",
         ),
-        ratio=Ratio("weight of the measures that are known", "weight of all measures"),
-        null_rule="NULL where nobody is a customer.",
+        ratio=Ratio(
+            Text(
+                "weight of the measures that are known", "peso de las medidas conocidas", "peso das medidas conhecidas"
+            ),
+            Text("weight of all measures", "peso de todas las medidas", "peso de todas as medidas"),
+        ),
+        null_rule=NO_CUSTOMERS,
         unit="rate",
         direction="higher_is_better",
     ),
@@ -2644,9 +3231,23 @@ _HEALTH = [
         ),
         table=HEALTH_BACKTEST,
         ratio=Ratio(
-            "scored account-months followed by churn", "scored account-months whose horizon has passed", adds_up=False
+            Text(
+                "scored account-months followed by churn",
+                "meses-cuenta con puntuación seguidos de baja",
+                "meses-conta com pontuação seguidos de saída",
+            ),
+            Text(
+                "scored account-months whose horizon has passed",
+                "meses-cuenta con puntuación cuyo horizonte ya pasó",
+                "meses-conta com pontuação cujo horizonte já passou",
+            ),
+            adds_up=False,
         ),
-        null_rule="NULL where nobody had a score; a period whose horizon has not passed is absent.",
+        null_rule=Text(
+            "NULL where nobody had a score; a period whose horizon has not passed is absent.",
+            "NULL cuando nadie tenía puntuación; un período cuyo horizonte no ha pasado no aparece.",
+            "NULL quando ninguém tinha pontuação; um período cujo horizonte não passou não aparece.",
+        ),
         unit="rate",
         direction="lower_is_better",
         parts=("horizon_months", "decile"),
@@ -2662,8 +3263,16 @@ _HEALTH = [
         ),
         table=HEALTH_BACKTEST,
         ratio=Ratio(
-            "2 x pairs in which who left had the lower score + pairs of equal scores",
-            "2 x pairs of one that left and one that stayed",
+            Text(
+                "2 x pairs in which who left had the lower score + pairs of equal scores",
+                "2 x pares en los que quien se fue tenía la menor puntuación + pares de igual puntuación",
+                "2 x pares em que quem saiu tinha a menor pontuação + pares de igual pontuação",
+            ),
+            Text(
+                "2 x pairs of one that left and one that stayed",
+                "2 x pares de una que se fue y una que se quedó",
+                "2 x pares de uma que saiu e uma que ficou",
+            ),
             adds_up=False,
         ),
         null_rule=NO_CASES,
@@ -2683,9 +3292,23 @@ _HEALTH = [
         ),
         table=HEALTH_BACKTEST,
         ratio=Ratio(
-            "churn of the red band x scored account-months", "red account-months x churn of all", adds_up=False
+            Text(
+                "churn of the red band x scored account-months",
+                "bajas de la banda roja x meses-cuenta con puntuación",
+                "saídas da faixa vermelha x meses-conta com pontuação",
+            ),
+            Text(
+                "red account-months x churn of all",
+                "meses-cuenta en rojo x bajas del total",
+                "meses-conta em vermelho x saídas do total",
+            ),
+            adds_up=False,
         ),
-        null_rule="NULL where nobody left or nobody was in the red band, and by decile.",
+        null_rule=Text(
+            "NULL where nobody left or nobody was in the red band, and by decile.",
+            "NULL cuando nadie se fue o nadie estaba en la banda roja, y por decil.",
+            "NULL quando ninguém saiu ou ninguém estava na faixa vermelha, e por decil.",
+        ),
         unit="ratio",
         direction="higher_is_better",
         rows={"decile": "all"},

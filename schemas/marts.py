@@ -121,9 +121,9 @@ def rate_columns(table: str, *, nullable: bool = False) -> list[Column]:
     columns = []
     for kpi in catalogue.rates_of(table):
         assert kpi.ratio and kpi.numerator and kpi.denominator
-        value = f"{kpi.meaning.en} Formula: {kpi.formula}. {kpi.null_rule}"
-        top = f"Numerator of {kpi.column}: {kpi.ratio.numerator_text}."
-        bottom = f"Denominator of {kpi.column}: {kpi.ratio.denominator_text}."
+        value = f"{kpi.meaning.en} Formula: {kpi.formula.en}. {kpi.null_rule.en}"
+        top = f"Numerator of {kpi.column}: {kpi.ratio.numerator_text.en}."
+        bottom = f"Denominator of {kpi.column}: {kpi.ratio.denominator_text.en}."
         columns += [
             Column(kpi.column, pl.Float64, value, nullable=True),
             Column(kpi.numerator, pl.Int64, top, nullable),
@@ -138,6 +138,12 @@ def size_columns(cases: str) -> list[Column]:
         count("n", f"Cases behind the rates: {cases}."),
         Column("small_n", pl.Boolean, "True where n is below the policy's `small_n`: read the rates with care."),
     ]
+
+
+def _in_every_language(name: str, description: str) -> list[Column]:
+    """A text of the catalogue, one column per language."""
+    languages = {"en": "English", "es": "Spanish", "pt": "Portuguese"}
+    return [text(f"{name}_{code}", f"{description} in {language}.") for code, language in languages.items()]
 
 
 def _movement_measures() -> list[Column]:
@@ -327,12 +333,9 @@ KpiCatalogue = mart(
         text("kpi", "Identifier of the KPI."),
         text("table_name", "Table that holds it."),
         text("column_name", "Column that holds it."),
-        *(
-            text(f"{what}_{code}", f"{what.capitalize()} in {language}.")
-            for what in ("name", "meaning")
-            for code, language in (("en", "English"), ("es", "Spanish"), ("pt", "Portuguese"))
-        ),
-        text("formula", "How it is reckoned."),
+        *_in_every_language("name", "Name"),
+        *_in_every_language("meaning", "Meaning"),
+        *_in_every_language("formula", "Formula"),
         text(
             "numerator",
             "Column of the numerator of a rate, or of the exact integer behind a sum; null where neither exists.",
@@ -349,8 +352,8 @@ KpiCatalogue = mart(
         text("direction", "higher_is_better, lower_is_better or neutral."),
         text("grains", "Grains at which it is published, separated by commas."),
         text("source_tables", "Source tables that it is made of, separated by commas."),
-        text("null_rule", "When the value is NULL, and why."),
-        text("section", "Section of the KPI definitions."),
+        *_in_every_language("null_rule", "When the value is NULL, and why,"),
+        text("section", "Sections of the KPI definitions, separated by commas."),
         Column("is_additive", pl.Boolean, "True where it may be added over the members of a dimension."),
     ],
 )

@@ -55,7 +55,7 @@ def _value(name: str, description: str) -> Column:
 def _kpis(table: str, columns: Sequence[str]) -> list[Column]:
     """KPIs that are neither sums nor rates, with the catalogue's words."""
     listed = {kpi.column: kpi for kpi in catalogue.of_table(table)}
-    return [_value(name, f"{listed[name].meaning.en} {listed[name].null_rule}") for name in columns]
+    return [_value(name, f"{listed[name].meaning.en} {listed[name].null_rule.en}") for name in columns]
 
 
 class Cost(Contract, table="facts.cost", key=("source", "cost_id")):

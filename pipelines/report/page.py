@@ -253,7 +253,7 @@ def _heat_map(make: Maker, id: str, kpi: Kpi) -> Table | Missing:
         line = [Cell(make.say("average")), make.count(by_age[0]["start_customers"]) if 0 in by_age else Cell(NO_VALUE)]
         body.append(line + [_heat(make, by_age.get(age), kpi.column) for age in ages])
     first, last = (make.formats.period(at, grain) for at in (min(by_cohort), max(by_cohort)))
-    meaning = str(getattr(kpi.meaning, make.formats.language))
+    meaning = kpi.meaning.of(make.formats.language)
     notes = [f"{make.formats.span(first, last)}. {make.say('age_in')}. {meaning}", make.say("cohort_note")]
     return Table(id, make.name(kpi), head, body, notes=notes, kpis=make.link(kpi))
 
@@ -423,7 +423,7 @@ def _values_now(make: Maker) -> list[Block]:
     for kpi in kpis:
         value, reason = row[kpi.column], row.get(f"{kpi.column}_reason")
         text = make.formats.value(value, kpi.unit) if value is not None else make.named(reason)
-        body.append([Cell(make.name(kpi)), Cell(text, value), Cell(str(getattr(kpi.meaning, make.formats.language)))])
+        body.append([Cell(make.name(kpi)), Cell(text, value), Cell(kpi.meaning.of(make.formats.language))])
     head = [(make.say("kpi"), False), (make.say("value_word"), True), (make.say("definition"), False)]
     period = make.full_period(row["period_start"], "month", row["is_complete"])
     notes = [f"{period} · {make.say('n_is', n=make.formats.number(row['n']))}"]

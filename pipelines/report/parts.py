@@ -126,7 +126,7 @@ class Maker:
 
     def name(self, kpi: Kpi) -> str:
         """A KPI's name."""
-        return str(getattr(kpi.name, self.formats.language))
+        return kpi.name.of(self.formats.language)
 
     @property
     def locale(self) -> ChartLocale:
@@ -169,7 +169,7 @@ class Maker:
             keys=[Key(number, name, "line") for number, name in enumerate(names)] if len(names) > 1 else [],
             notes=notes,
             kpis=self.link(*dict.fromkeys(kpis)) if not instruments else self.link(kpis[0]),
-            meaning=str(getattr(kpis[0].meaning, self.formats.language)) if len(set(kpis)) == 1 else "",
+            meaning=kpis[0].meaning.of(self.formats.language) if len(set(kpis)) == 1 else "",
         )
         return figure
 
@@ -257,7 +257,7 @@ class Maker:
             table=self._members(id, title, first_column, [label(row) for row in known], kpi, points),
             notes=self._marks(points[:1], known[0]["grain"]) if not scope.is_complete else [],
             kpis=self.link(kpi),
-            meaning=str(getattr(kpi.meaning, self.formats.language)),
+            meaning=kpi.meaning.of(self.formats.language),
         )
 
     def missing(self, id: str, title: str, kpis: Iterable[Kpi]) -> Missing:

@@ -1,20 +1,23 @@
-"""The report's own words in English, Spanish and Portuguese. Names and meanings of KPIs come from the catalogue."""
+"""The report's own words in English, Spanish and Portuguese.
 
-from schemas.catalogue import Text
+Names, meanings and formulas of KPIs come from the catalogue, units from `schemas.texts`.
+"""
+
+from schemas.texts import UNITS, Text
 
 NO_VALUE = "\u2013"
 
 
 def word(key: str, language: str) -> str:
     """A text of the report. KeyError where there is none: a page never shows a key."""
-    return str(getattr(WORDS[key], language))
+    return WORDS[key].of(language)
 
 
 def named(value: str | None, language: str) -> str:
     """A value of a list that the project itself gives, such as a segment; anything else as it is."""
     if value is None:
         return NO_VALUE
-    return str(getattr(VALUES[value], language)) if value in VALUES else value
+    return VALUES[value].of(language) if value in VALUES else value
 
 
 WORDS: dict[str, Text] = {
@@ -188,19 +191,8 @@ WORDS: dict[str, Text] = {
         "melhor nem pior.",
     ),
     # Units
+    **UNITS,
     "percentage_points": Text("pp", "p. p.", "p.p."),
-    "points": Text("points", "puntos", "pontos"),
-    "minutes": Text("min", "min", "min"),
-    "hours": Text("h", "h", "h"),
-    "days": Text("days", "días", "dias"),
-    "months": Text("months", "meses", "meses"),
-    "rate": Text("share", "porcentaje", "percentual"),
-    "ratio": Text("ratio", "razón", "razão"),
-    "count": Text("number", "número", "número"),
-    "score": Text("points", "puntos", "pontos"),
-    "money": Text("{currency}", "{currency}", "{currency}"),
-    "money_per_month": Text("{currency} per month", "{currency} al mes", "{currency} por mês"),
-    "money_per_year": Text("{currency} per year", "{currency} al año", "{currency} por ano"),
     "age_months": Text(
         "months since the first payment", "meses desde el primer pago", "meses desde o primeiro pagamento"
     ),

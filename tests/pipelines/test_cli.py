@@ -355,7 +355,7 @@ def test_explain_says_of_a_kpi_what_it_means_and_how_it_is_reckoned(run, six_cus
 def test_explain_knows_every_kpi(kpi):
     facts = about_kpi(kpi.id.upper())
     assert facts is not None
-    assert (facts["kpi"], facts["formula"], facts["meaning_es"]) == (kpi.id, kpi.formula, kpi.meaning.es)
+    assert (facts["kpi"], facts["formula_en"], facts["meaning_es"]) == (kpi.id, kpi.formula.en, kpi.meaning.es)
 
 
 @pytest.mark.parametrize(

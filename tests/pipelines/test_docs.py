@@ -1,5 +1,6 @@
 """The reference pages are what the contracts and the catalogue say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,6 @@ def test_the_kpi_page_explains_a_rate() -> None:
         "",
         "Expansion as a share of the opening MRR.",
         "",
-        "> es: Expansión como porcentaje del MRR inicial.",
-        ">",
-        "> pt: Expansão como percentual do MRR inicial.",
-        "",
         "| | |",
         "|---|---|",
         "| column | `marts.retention.expansion_rate` |",
@@ -55,10 +52,38 @@ def test_the_kpi_page_explains_a_rate() -> None:
         "annualised minor units of `currency`, at the period's closing rate |",
         "| denominator | `expansion_rate_denominator`: opening MRR; "
         "annualised minor units of `currency`, at the period's closing rate |",
-        "| unit | rate, higher is better |",
-        "| grains | day, week, month, quarter, year |",
+        "| unit | `rate` (share), higher is better |",
+        "| grains | `day`, `week`, `month`, `quarter`, `year` |",
         "| NULL | NULL where the opening MRR is 0. |",
         "| from | `subscription_changes`, `prices`, `discounts`, `fx_rates` |",
-        "| definitions | section 4 |",
+        "| definitions section | 4 |",
         "",
     ]
+
+
+def test_the_kpi_page_in_spanish_explains_a_sum_of_money() -> None:
+    section = docs.pages()["kpis.es.md"].split("### ARR por renovar\n")[1].split("###")[0]
+    assert section.splitlines()[1:] == [
+        "`renewals_due_arr` · en: *ARR due for renewal* · pt: *ARR a renovar*",
+        "",
+        "ARR de los contratos que vencen en el período.",
+        "",
+        "| | |",
+        "|---|---|",
+        "| columna | `marts.renewals.due_arr` |",
+        "| filas principales | `basis = reporting` |",
+        "| fórmula | due_arr_minor / 10^(decimales de la moneda) |",
+        "| exacto | `due_arr_minor` |",
+        "| unidad | `money_per_year` (`currency` al año), neutro, aditivo |",
+        "| granularidad | `week` (semana), `month` (mes), `quarter` (trimestre), `year` (año) |",
+        "| NULL | Nunca NULL: un período sin eventos es una fila de ceros. |",
+        "| a partir de | `contracts`, `fx_rates` |",
+        "| sección de las definiciones | 8 |",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("page", ["kpis.md", "kpis.es.md", "kpis.pt.md"])
+def test_the_kpi_pages_lead_to_each_other(page: str) -> None:
+    linked = set(re.findall(r"\]\((kpis[\w.]*\.md)\)", docs.pages()[page]))
+    assert linked == {"kpis.md", "kpis.es.md", "kpis.pt.md"} - {page}

@@ -190,7 +190,19 @@ def test_every_chart_says_its_period_its_cases_and_links_to_the_definition(page,
     assert str(find_kpi("customer_churn_rate").meaning.en) in churn
     definition = shown.text("kpi-customer_churn_rate")
     assert "marts.retention.customer_churn_rate" in definition
-    assert find_kpi("customer_churn_rate").formula in definition
+    assert find_kpi("customer_churn_rate").formula.en in definition
+
+
+@pytest.mark.parametrize(
+    ("language", "formula"),
+    [
+        ("en", "Formula: customers lost / customers at the start"),
+        ("es", "Fórmula: clientes perdidos / clientes al inicio"),
+        ("pt", "Fórmula: clientes perdidos / clientes no início"),
+    ],
+)
+def test_a_definition_says_its_formula_in_the_readers_language(page, six_customers, language, formula):
+    assert formula in page(six_customers, language).text("kpi-customer_churn_rate")
 
 
 # Numbers and dates

@@ -1,13 +1,18 @@
 """The KPI catalogue against the contracts that it describes and the definitions that it must cover."""
 
+import re
+from collections import Counter
+from typing import get_args
+
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from schemas.catalogue import CATALOGUE, Kpi, catalogue_frame, of_table, rates_of
+from schemas.catalogue import CATALOGUE, EVERY_GRAIN, Kpi, Ratio, catalogue_frame, of_table, rates_of
 from schemas.contract import column_specs, key_columns, polars_schema
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
+from schemas.texts import DIRECTIONS, GRAINS, UNITS, Direction, Text, Unit
 
 SECTION_2 = {"mrr", "arr", "mrr_list", "mrr_committed", "mrr_past_due"}
 SECTION_3 = {"new_mrr", "expansion_mrr", "contraction_mrr", "churn_mrr", "reactivation_mrr", "fx_impact_mrr"}
@@ -79,6 +84,16 @@ SECTION_15 = {
 
 SAME_RATES = {"marts.cohort_averages": "marts.cohorts"}
 """Tables whose rates are the KPIs of another table."""
+
+NO_WORD = re.compile(r"\w*_\w*|`\w+`")
+"""Names of columns in a text."""
+SYMBOLS = {"S", "C", "N", "R", "E", "B", "a", "b", "x", "ARR", "MRR", "ARPA", "CAC", "NULL"}
+
+
+def of_ratio(kpi: Kpi) -> list[Text]:
+    """The texts of what a rate divides."""
+    return [kpi.ratio.numerator_text, kpi.ratio.denominator_text] if kpi.ratio else []
+
 
 each_kpi = pytest.mark.parametrize("kpi", CATALOGUE, ids=[kpi.id for kpi in CATALOGUE])
 
@@ -153,8 +168,36 @@ def test_its_texts_are_there_in_three_languages(kpi: Kpi) -> None:
     assert all(name and not name.endswith(".") for name in kpi.name)
     assert all(meaning.endswith(".") and meaning.count(". ") == 0 for meaning in kpi.meaning)
     assert len(set(kpi.meaning)) == 3
-    assert kpi.formula
-    assert kpi.null_rule.endswith(".")
+    assert all(kpi.formula)
+    assert all(rule.endswith(".") for rule in kpi.null_rule)
+
+
+@each_kpi
+def test_what_is_words_in_its_formula_and_null_rule_is_translated_and_the_rest_is_not(kpi: Kpi) -> None:
+    for text in (kpi.formula, kpi.null_rule, *of_ratio(kpi)):
+        words = set(re.findall(r"[^\W\d]+", NO_WORD.sub(" ", text.en))) - SYMBOLS
+        assert len({text.en, text.es}) == len({text.en, text.pt}) == (2 if words else 1), text
+        marks = [Counter(re.findall(r"\w*_\w*|\d+|`\w+`|NULL| [-+/x>] |[()]", one)) for one in text]
+        assert marks[0] == marks[1] == marks[2], text
+
+
+@each_kpi
+def test_its_texts_stand_under_their_own_language(kpi: Kpi) -> None:
+    for text in (kpi.name, kpi.meaning, kpi.formula, kpi.null_rule, *of_ratio(kpi)):
+        assert not re.search(r"[ãõç]|\b(em|do|das|um|uma|quando|sem|com|ou)\b", text.es.lower()), text
+        assert not re.search(r"ñ|ción\b|\b(el|los|las|en|del|al|un|una|cuando|y|sin|con)\b", text.pt.lower()), text
+
+
+def test_every_unit_direction_and_grain_has_words_in_three_languages() -> None:
+    assert UNITS.keys() == set(get_args(Unit))
+    assert DIRECTIONS.keys() == set(get_args(Direction))
+    assert GRAINS.keys() == set(EVERY_GRAIN)
+    assert all(all(text) for words in (UNITS, DIRECTIONS, GRAINS) for text in words.values())
+
+
+def test_a_formula_with_a_sum_in_it_puts_it_in_brackets_in_every_language() -> None:
+    ratio = Ratio(Text("new + old", "nuevos + viejos", "novos + velhos"), Text("all", "todos", "todos"))
+    assert ratio.formula == ("(new + old) / all", "(nuevos + viejos) / todos", "(novos + velhos) / todos")
 
 
 @each_kpi
@@ -172,7 +215,7 @@ def test_only_sums_are_additive(kpi: Kpi) -> None:
 @each_kpi
 def test_a_column_that_is_never_null_says_so(kpi: Kpi) -> None:
     nullable = {spec.name: spec.nullable for spec in column_specs(PUBLISHED[kpi.table])}
-    assert nullable[kpi.column] != kpi.null_rule.startswith("Never NULL")
+    assert nullable[kpi.column] != kpi.null_rule.en.startswith("Never NULL")
 
 
 def test_rates_of_a_table_leave_out_its_sums() -> None:
@@ -189,7 +232,13 @@ def test_the_table_of_the_catalogue_has_one_row_per_kpi_with_its_columns() -> No
             "table_name": ["marts.revenue_per_customer", "marts.retention"],
             "column_name": ["mrr_net", "customer_churn_rate"],
             "name_es": ["Ingresos recurrentes mensuales (MRR)", "Tasa de cancelación de clientes"],
-            "formula": ["arr_minor / 12 / 10^(decimals of the currency)", "customers lost / customers at the start"],
+            "formula_en": ["arr_minor / 12 / 10^(decimals of the currency)", "customers lost / customers at the start"],
+            "formula_es": ["arr_minor / 12 / 10^(decimales de la moneda)", "clientes perdidos / clientes al inicio"],
+            "formula_pt": ["arr_minor / 12 / 10^(casas decimais da moeda)", "clientes perdidos / clientes no início"],
+            "null_rule_pt": [
+                "Nunca NULL: um período sem eventos é uma linha de zeros.",
+                "NULL quando ninguém era cliente no início e nas linhas de moedas originais.",
+            ],
             "numerator": ["arr_minor", "customer_churn_rate_numerator"],
             "denominator": [None, "customer_churn_rate_denominator"],
             "scale": [1, 1],

@@ -5,7 +5,8 @@ from datetime import date
 import polars as pl
 from polars.testing import assert_frame_equal
 
-from schemas.catalogue import Kpi, Ratio, Text
+from schemas.catalogue import Kpi, Ratio
+from schemas.texts import Text
 from transforms.kpi_values import columns_of, kpi_values, values_of
 
 TEXT = Text("", "", "")
@@ -14,7 +15,7 @@ COLUMNS = ["kpi", "grain", "period_start", "dimension", "member", "part", "value
 
 
 def a_kpi(kpi_id: str, table: str, column: str, **facts: object) -> Kpi:
-    general = {"formula": "", "unit": "rate", "direction": "neutral", "section": "0", "null_rule": ""}
+    general = {"formula": TEXT, "unit": "rate", "direction": "neutral", "section": "0", "null_rule": TEXT}
     return Kpi(kpi_id, table, column, TEXT, TEXT, **{"grains": ("month",)} | general | facts)  # type: ignore[arg-type]
 
 
