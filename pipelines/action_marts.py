@@ -30,6 +30,7 @@ _NPS_ANSWERS = """
     FROM facts.survey_answer WHERE instrument = 'nps' AND status = 'used'"""
 _NEWEST_DAY = "SELECT * FROM facts.account_day QUALIFY day = max(day) OVER (PARTITION BY account_id)"
 _FAILED_ATTEMPTS = "SELECT * FROM facts.payment_attempt WHERE is_first_failure OR is_retry"
+_SCORES_NOW = "SELECT * FROM facts.health_score WHERE month = ?"
 _ONBOARDING = """
     SELECT account_id, onboarded_on, time_to_onboard_days, first_value_on, time_to_value_days
     FROM facts.onboarding WHERE account_id <> 'unassigned'"""
@@ -77,7 +78,7 @@ def build_actions(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
             next_renewals(terms, rates, as_of),
             last_nps(con.sql(_NPS_ANSWERS).pl()),
             seats_now(seats, use, policy, as_of),
-            health_now(read(con, "facts.health_score"), as_of),
+            health_now(con.sql(_SCORES_NOW, params=[as_of.replace(day=1)]).pl(), as_of),
             con.sql(_ONBOARDING).pl(),
             con.sql(_VALUE).pl(),
         ],

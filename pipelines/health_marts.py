@@ -80,7 +80,8 @@ def build_health(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -
 def build_upcoming_renewals(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> pl.DataFrame:
     """Rebuilds `marts.upcoming_renewals`, with the health of each account."""
     progress("renewals to come")
-    terms, attributes, scores = (read(con, name) for name in ("facts.contract_term", "facts.account_attributes", SCORE))
+    terms, attributes = read(con, "facts.contract_term"), read(con, "facts.account_attributes")
+    scores = read(con, SCORE, terms["account_id"], ["account_id", "month", "score", "band"])
     frame = upcoming_renewals(terms, attributes, scores, run.policy, run.as_of)
     return write(con, run, UPCOMING_TABLES[0], frame)
 
@@ -119,9 +120,11 @@ def _history(con: duckdb.DuckDBPyConnection, run: Run, name: str, accounts: pl.S
 
 
 def _months_to_score(con: duckdb.DuckDBPyConnection, run: Run) -> list[date]:
-    kept = _history(con, run, SCORE).select("month").unique()
-    months = calendar(first_day(con, run), run.as_of, "month").select(month="period_start")
-    return months.join(kept, on="month", how="anti")["month"].to_list()
+    months = calendar(first_day(con, run), run.as_of, "month")["period_start"].to_list()
+    if run.full or not store.table_exists(con, HISTORY[SCORE]):
+        return months
+    kept = con.execute(f"SELECT DISTINCT month FROM {HISTORY[SCORE]} WHERE last_day(month) <= ?", [run.as_of]).fetchall()
+    return sorted(set(months) - {month for (month,) in kept})
 
 
 def _with_history(con: duckdb.DuckDBPyConnection, run: Run, new: Scores, accounts: pl.Series) -> pl.DataFrame:
@@ -136,9 +139,10 @@ def _with_history(con: duckdb.DuckDBPyConnection, run: Run, new: Scores, account
 
 def _shards(con: duckdb.DuckDBPyConnection) -> list[pl.Series]:
     """All accounts, also those that have scores and were merged into others since, in shards."""
-    scored = store.read(con, HISTORY[SCORE], ["account_id"], contract=PUBLISHED[SCORE])
-    today = con.sql("SELECT DISTINCT account_id FROM facts.account_day").pl()
-    accounts = pl.concat([scored, today]).unique().sort("account_id")
+    store.ensure_table(con, HISTORY[SCORE], PUBLISHED[SCORE])
+    accounts = con.sql(
+        f"SELECT account_id FROM facts.account_day UNION SELECT account_id FROM {HISTORY[SCORE]} ORDER BY account_id"
+    ).pl()
     return [shard["account_id"] for shard in accounts.iter_slices(ACCOUNTS_PER_SHARD)] or [accounts["account_id"]]
 
 
