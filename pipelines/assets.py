@@ -20,14 +20,14 @@ from pipelines.steps import STEPS, Step
 from schemas.contract import column_specs, key_columns
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
-from schemas.validation import SourceError
+from schemas.validation import SourceError, SourceUnavailable
 from warehouse.audit import INVARIANTS, Finding, Invariant, audit
 from warehouse.batches import BATCHES
 from warehouse.publish import freshness, mark_stale, open_published, publish
 from warehouse.store import first_rows, row_count
 
 EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
-"""Reading a source may fail for a moment; a file that is wrong stays wrong and is not retried."""
+"""Reading a source may fail for a moment; what is configured wrongly stays wrong and is not retried."""
 
 _MERGED = (*core.ACCOUNT_FACTS, "marts.segments")
 """Tables that are written account by account, so their rows are stored in no order."""
@@ -70,14 +70,20 @@ def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
     )
 
     @dg.multi_asset(name=f"raw__{name}", specs=[spec], retry_policy=EXTRACTION_RETRY)
-    def raw(context: dg.AssetExecutionContext, run_options: RunOptions) -> Iterator[dg.MaterializeResult[Any]]:
+    def raw(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, run_options: RunOptions
+    ) -> Iterator[dg.MaterializeResult[Any]]:
         run = current_run(context, settings, run_options)
         _progress(context)(f"extract {name}")
+        since = {}
+        if not run.full:
+            with warehouse.get_connection() as con:
+                since = loading.cursors(con, name, source, raw_dir(settings))
         try:
-            batches = loading.extract(name, source, settings.base_dir, raw_dir(settings), run.as_of)
+            batches = loading.extract(name, source, settings.base_dir, raw_dir(settings), run.as_of, since)
         except SourceError as error:
             _note_stale(settings, name, str(error))
-            raise dg.Failure(f"{error}", allow_retries=False) from error
+            raise dg.Failure(f"{error}", allow_retries=isinstance(error, SourceUnavailable)) from error
         except OSError as error:
             _note_stale(settings, name, error.strerror or type(error).__name__)
             raise

@@ -53,7 +53,9 @@ def run(
     as_of: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day that the run knows of.")
     ] = None,
-    full: Annotated[bool, typer.Option(help="Rebuild every account, not only the changed ones.")] = False,
+    full: Annotated[
+        bool, typer.Option(help="Rebuild every account, not only the changed ones, and read sources from their start.")
+    ] = False,
     config: ConfigDir = None,
     as_json: AsJson = False,
 ) -> None:

@@ -78,7 +78,7 @@ def preview(
     configuration, 3 the source cannot be read, 5 no such source.
     """
     from pipelines import cli
-    from pipelines.config import FilesSource
+    from pipelines.config import MappedSource
     from pipelines.coverage import coverage
     from pipelines.loading import source_tables
     from pipelines.previewing import previews
@@ -89,7 +89,7 @@ def preview(
     if name not in sources:
         cli._fail(f"no source {name!r}; the sources are {', '.join(sources)}", cli.UNKNOWN_NAME)
     source = sources[name]
-    if not isinstance(source, FilesSource):
+    if not isinstance(source, MappedSource):
         cli._fail(f"{name} is the sample company, which needs no mapping", cli.UNKNOWN_NAME)
     covered = coverage({table for one in sources.values() for table in source_tables(one)})
     try:

@@ -3,7 +3,8 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -167,10 +168,9 @@ class Reading(_Model):
         return value
 
 
-class TableMapping(_Model):
-    """The files of one canonical table, and how their columns become its columns."""
+class TableMapping(_Model, ABC):
+    """How the columns of one canonical table are made from what a source gives for it."""
 
-    files: tuple[str, ...] = Field(min_length=1)
     format: str | None = None
     read: Reading = Reading()
     refuse: dict[str, str] = Field(default_factory=dict)
@@ -182,10 +182,10 @@ class TableMapping(_Model):
     snapshot: Literal["full", "append"] = "append"
     columns: dict[str, ColumnMapping | None] = Field(default_factory=dict)
 
-    @field_validator("files", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    @property
+    @abstractmethod
+    def origin(self) -> tuple[str, ...]:
+        """What the rows are read from: tables of one origin have the same headers."""
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -217,11 +217,58 @@ class TableMapping(_Model):
         return value
 
 
-class FilesSource(_Model):
-    """Exports in a folder."""
+class FileTable(TableMapping):
+    """A canonical table from files."""
 
-    kind: Literal["files"]
-    tables: dict[str, TableMapping] = Field(min_length=1)
+    files: tuple[str, ...] = Field(min_length=1)
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """The patterns of the files."""
+        return self.files
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+class Incremental(_Model):
+    """Which column tells new and changed rows of a database from those that were read before."""
+
+    cursor: str
+
+
+class DatabaseTable(TableMapping):
+    """A canonical table from a table or a query of a database."""
+
+    table: str | None = None
+    query: str | None = None
+    incremental: Incremental | None = None
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """The table or the query."""
+        return (self.table or self.query or "",)
+
+    @model_validator(mode="after")
+    def _keys_fit_together(self) -> "DatabaseTable":
+        if (self.table is None) == (self.query is None):
+            raise ValueError("write exactly one of `table` and `query`")
+        if self.incremental and (self.snapshot == "full" or self.shape != "changes"):
+            raise ValueError(
+                "`incremental` needs `shape: changes` and `snapshot: append`: what is gone, and where a period "
+                "ends, show only in the whole table. Leave `incremental` out, or write the other two"
+            )
+        if self.read.model_copy(update={"may_lack": ()}) != Reading():
+            raise ValueError("`read`, or that of the `format`, is for files; here it can have `may_lack` alone")
+        return self
+
+
+class _WithTables(_Model):
+    """A source whose rows become canonical rows as its `tables` say."""
+
+    tables: Mapping[str, TableMapping] = Field(min_length=1)
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -236,11 +283,38 @@ class FilesSource(_Model):
 
     @field_validator("tables")
     @classmethod
-    def _fits_contracts(cls, tables: dict[str, TableMapping]) -> dict[str, TableMapping]:
+    def _fits_contracts(cls, tables: Mapping[str, TableMapping]) -> Mapping[str, TableMapping]:
         problems = [problem for name, mapping in tables.items() for problem in _misfits(name, mapping)]
         if problems:
             raise ValueError("; ".join(problems))
         return tables
+
+
+class FilesSource(_WithTables):
+    """Exports in a folder."""
+
+    kind: Literal["files"]
+    tables: Mapping[str, FileTable] = Field(min_length=1)
+
+
+def _is_variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(
+            "must be the name of an environment variable, such as BILLING_DB_URI; never write secrets here"
+        )
+    return name
+
+
+Variable = Annotated[str, AfterValidator(_is_variable)]
+
+
+class DatabaseSource(_WithTables):
+    """A database, whose address stands in an environment variable."""
+
+    kind: Literal["database"]
+    uri_env: Variable
+    timeout_seconds: int = Field(600, ge=1, le=86_400)
+    tables: Mapping[str, DatabaseTable] = Field(min_length=1)
 
 
 class SampleSource(_Model):
@@ -251,7 +325,8 @@ class SampleSource(_Model):
     seed: int = 7
 
 
-Source = Annotated[FilesSource | SampleSource, Field(discriminator="kind")]
+MappedSource = FilesSource | DatabaseSource
+Source = Annotated[FilesSource | DatabaseSource | SampleSource, Field(discriminator="kind")]
 SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
@@ -358,11 +433,17 @@ def _problem(error: Any, content: Any, model: type[BaseModel]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     match error["type"]:
         case "extra_forbidden":
-            models: list[type[BaseModel]] = [Policy] if model is Policy else [*_Model.__subclasses__()]
+            models: list[type[BaseModel]] = [Policy] if model is Policy else list(_below(_Model))
             keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
             message = f"is no key here; take it out or correct it{near(str(last), sorted(keys))}"
         case "union_tag_not_found" | "union_tag_invalid":
-            message = "write `kind: files` or `kind: sample`"
+            message = "write `kind: files`, `kind: database` or `kind: sample`"
         case "missing":
             message = "is missing; write it"
     return f"{'.'.join(map(str, path))}: {message}"
+
+
+def _below(model: type[BaseModel]) -> Iterable[type[BaseModel]]:
+    for child in model.__subclasses__():
+        yield child
+        yield from _below(child)

@@ -10,8 +10,15 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from pipelines.config import FilesSource, SampleSource, TableMapping
+from pipelines.config import (
+    DatabaseSource,
+    MappedSource,
+    SampleSource,
+    Source,
+    TableMapping,
+)
 from pipelines.sample.company import sample_company
+from pipelines.sources.databases import Cursor, read_database
 from pipelines.sources.files import RawTable, read_raw
 from pipelines.sources.mapping import to_canonical
 from schemas.contract import Contract, key_columns
@@ -22,11 +29,9 @@ from transforms.subscription_states import PRICE_COLUMNS, with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
 from warehouse.files import write_text
 from warehouse.hashing import frame_hash
-from warehouse.landing import land_raw, read_raw_batch
+from warehouse.landing import land_raw, raw_path, read_raw_batch
 from warehouse.staging import current, merge_batch
 from warehouse.store import transaction
-
-Source = FilesSource | SampleSource
 
 
 class NothingAccepted(SourceError):
@@ -83,17 +88,37 @@ def source_tables(source: Source) -> list[str]:
     return [table for table in CONTRACTS if isinstance(source, SampleSource) or table in source.tables]
 
 
-def extract(name: str, source: Source, base_dir: Path, raw_dir: Path, as_of: date) -> dict[str, LandedBatch]:
+def read_tables(
+    name: str, source: MappedSource, base_dir: Path, since: Mapping[str, Cursor] | None = None
+) -> dict[str, RawTable]:
+    """The rows of a source's tables as they came; of a table in `since` those from its cursor on.
+
+    Raises a `SourceError` that names the table, the file and what to do.
+    """
+    if isinstance(source, DatabaseSource):
+        return read_database(name, source, since or {})
+    return {table: read_raw(name, table, spec, base_dir) for table, spec in source.tables.items()}
+
+
+def extract(
+    name: str,
+    source: Source,
+    base_dir: Path,
+    raw_dir: Path,
+    as_of: date,
+    since: Mapping[str, Cursor] | None = None,
+) -> dict[str, LandedBatch]:
     """Lands every table of a source as one raw batch each, and notes them as the source's newest load.
 
     The batch id is the hash of the rows, so extracting the same rows again lands nothing. Nothing lands unless every
-    table could be read. Raises a `SourceError` that names the file and what to do.
+    table could be read. `since`: what `cursors` tells. Raises a `SourceError` that names the file and what to do.
     """
     if isinstance(source, SampleSource):
         company = sample_company(source.accounts, source.seed, as_of)
         raw = {table: with_provenance(company[table], name) for table in source_tables(source)}
     else:
-        raw = {table: read_raw(name, table, source.tables[table], base_dir).frame for table in source_tables(source)}
+        read = read_tables(name, source, base_dir, since)
+        raw = {table: read[table].frame for table in source_tables(source)}
     batches = {}
     for table, frame in raw.items():
         batch_id = frame_hash(frame)[:16]
@@ -108,6 +133,28 @@ def newest_load(raw_dir: Path, name: str) -> dict[str, LandedBatch]:
     """The batches of a source's newest whole load, by table."""
     content = json.loads(_newest_load(raw_dir, name).read_text(encoding="utf-8"))
     return {table: LandedBatch(**batch) for table, batch in content.items()}
+
+
+def cursors(con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: Path) -> dict[str, Cursor]:
+    """How far each incremental table has been read and staged by its present mapping; the others are missing.
+
+    It is told by the newest staged batch that has rows: what landed but was not staged is read again, and a changed
+    mapping reads everything again.
+    """
+    found: dict[str, Cursor] = {}
+    for table, spec in source.tables.items() if isinstance(source, DatabaseSource) else ():
+        if spec.incremental is None:
+            continue
+        staged = read_batches(con).filter(pl.col("source") == name, pl.col("table") == table)
+        for content in reversed(staged["content_hash"].to_list()):
+            batch_id, mapping_hash = content.split("-")
+            path = raw_path(raw_dir, name, table, batch_id)
+            if mapping_hash == _mapping_hash(source, table) and path.exists():
+                last = pl.scan_parquet(path).select(pl.col(spec.incremental.cursor).max()).collect().item()
+                if last is not None:
+                    found[table] = last
+                    break
+    return found
 
 
 def _newest_load(raw_dir: Path, name: str) -> Path:
@@ -260,7 +307,7 @@ def _priced(tables: dict[str, pl.DataFrame], known: Mapping[str, pl.DataFrame]) 
 
 
 def _is_full(source: Source, table: str) -> bool:
-    return isinstance(source, FilesSource) and source.tables[table].snapshot == "full"
+    return isinstance(source, MappedSource) and source.tables[table].snapshot == "full"
 
 
 def _mapping_hash(source: Source, table: str) -> str:

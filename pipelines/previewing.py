@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.config import FilesSource, TableMapping
-from pipelines.sources.files import read_raw
+from pipelines.config import DatabaseTable, MappedSource, TableMapping
+from pipelines.loading import read_tables
 from pipelines.sources.headers import Bound, bind
 from pipelines.sources.mapping import to_canonical
 from schemas.contract import column_specs
@@ -35,18 +35,18 @@ class TablePreview:
     unmapped: tuple[str, ...]
 
 
-def previews(name: str, source: FilesSource, base_dir: Path, day_zone: str, rows: int) -> Iterator[TablePreview]:
+def previews(name: str, source: MappedSource, base_dir: Path, day_zone: str, rows: int) -> Iterator[TablePreview]:
     """Each table of a source, read and mapped as a run would; rules across tables are not applied.
 
     Raises a `SourceError` where a run would stop.
     """
-    raws = {table: read_raw(name, table, spec, base_dir) for table, spec in source.tables.items()}
+    raws = read_tables(name, source, base_dir)
     unread: dict[tuple[str, ...], set[str]] = {}
     for table, spec in source.tables.items():
         headers = [header for header in raws[table].frame.columns if header not in PROVENANCE]
         bound = bind(spec, CONTRACTS[table], [*headers, *spec.let], f"source {name}, table {table}")
         unmapped = {header for header in headers if not _is_read(header, spec, bound)}
-        unread[spec.files] = unread.get(spec.files, unmapped) & unmapped
+        unread[spec.origin] = unread.get(spec.origin, unmapped) & unmapped
     for table, spec in source.tables.items():
         contract, raw = CONTRACTS[table], raws[table]
         mapped = to_canonical(raw, spec, contract, day_zone)
@@ -64,7 +64,7 @@ def previews(name: str, source: FilesSource, base_dir: Path, day_zone: str, rows
             mapped.left_out,
             _rows_of_files(parts.accepted),
             _rows_of_files(pl.concat([mapped.superseded, parts.superseded.select(PROVENANCE.keys())])),
-            tuple(header for header in raw.frame.columns if header in unread[spec.files]),
+            tuple(header for header in raw.frame.columns if header in unread[spec.origin]),
         )
 
 
@@ -73,11 +73,12 @@ def _rows_of_files(frame: pl.DataFrame) -> int:
 
 
 def _is_read(header: str, spec: TableMapping, bound: dict[str, Bound]) -> bool:
-    """Whether a header fills a column, or stands in `where`, `let` or `distinct`."""
+    """Whether a header fills a column, is the cursor, or stands in `where`, `let` or `distinct`."""
     for one in bound.values():
         zone = getattr(one.zone, "from_", None)
         if header in (one.header, *one.others, *one.hashed, one.months, one.minutes, one.currency, zone):
             return True
     texts = (spec.where or "", *spec.let.values())
     word = rf'(?<![\w."]){re.escape(header)}(?![\w."])|"{re.escape(header)}"'
-    return header in (*spec.distinct, *spec.read.may_lack) or any(re.search(word, text) for text in texts)
+    cursor = spec.incremental.cursor if isinstance(spec, DatabaseTable) and spec.incremental else None
+    return header in (*spec.distinct, *spec.read.may_lack, cursor) or any(re.search(word, text) for text in texts)

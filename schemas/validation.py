@@ -38,6 +38,10 @@ class SourceError(Exception):
     """Stops one source; the others go on. The message says what is there and what to do, without raw values."""
 
 
+class SourceUnavailable(SourceError):
+    """A source that does not answer, or broke off: another try may succeed."""
+
+
 class SchemaDrift(SourceError):
     """A frame whose columns or types are not those of its contract."""
 

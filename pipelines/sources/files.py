@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.config import Reading, TableMapping
+from pipelines.config import FileTable, Reading
 from pipelines.sources.documents import UnreadableFile, read_json
 from pipelines.sources.headers import Bound, bind
 from schemas.sources import CONTRACTS
@@ -54,7 +54,7 @@ class RawTable:
     frame: pl.DataFrame
 
 
-def read_raw(source: str, table: str, spec: TableMapping, base_dir: Path) -> RawTable:
+def read_raw(source: str, table: str, spec: FileTable, base_dir: Path) -> RawTable:
     """Reads all files of a table, in the order of their names. A column that only some files have is null elsewhere.
 
     Raises a `SourceError` that names the file for everything that stops the source: no file, an empty one, a wrong
@@ -88,7 +88,7 @@ def read_raw(source: str, table: str, spec: TableMapping, base_dir: Path) -> Raw
     return RawTable(source, table, frame.select(pl.exclude(*PROVENANCE), *PROVENANCE))
 
 
-def _find(spec: TableMapping, base_dir: Path, place: str) -> list[Path]:
+def _find(spec: FileTable, base_dir: Path, place: str) -> list[Path]:
     """The files of a table, sorted. Relative patterns stay inside the configuration folder."""
     found: set[Path] = set()
     for pattern in spec.files:

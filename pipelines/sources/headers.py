@@ -81,7 +81,7 @@ def _bind_one(
             advice = "Correct `from`, or write `optional: true` if some files lack it"
             if spec.format:
                 advice = f"Beside `format: {spec.format}` write `columns: {{{column.name}: ...}}` with the right header"
-            raise MissingColumn(f"{place}: the file has no header {wanted!r}. {advice}. {listing(wanted, headers)}")
+            raise MissingColumn(f"{place}: there is no header {wanted!r}. {advice}. {listing(wanted, headers)}")
     currency = None if mapping.currency == "currency" else mapping.currency
     if currency is not None and (currency in headers or currency not in EXPONENTS):
         currency = must_find(currency, headers, place)
@@ -131,7 +131,7 @@ def must_find(wanted: str | Like, headers: Sequence[str], place: str) -> str:
     header = find(wanted, headers, place)
     if header is None:
         name = wanted.like if isinstance(wanted, Like) else wanted
-        raise MissingColumn(f"{place}: the file has no header {name!r}. {listing(name, headers)}")
+        raise MissingColumn(f"{place}: there is no header {name!r}. {listing(name, headers)}")
     return header
 
 

@@ -18,10 +18,14 @@ def folder(path: Path, sources: str | None = SAMPLE, policy: str | None = None) 
     return path
 
 
-def tables(text: str) -> str:
-    return "sources:\n  shop:\n    kind: files\n    tables:\n" + "".join(
+def tables(text: str, kind: str = "files") -> str:
+    return f"sources:\n  shop:\n    kind: {kind}\n    tables:\n" + "".join(
         f"      {line}\n" for line in text.splitlines()
     )
+
+
+def database(text: str, variable: str = "SHOP_DB") -> str:
+    return tables(text, f"database\n    uri_env: {variable}")
 
 
 def problem(path: Path, sources: str) -> str:
@@ -68,7 +72,7 @@ def test_broken_yaml_is_named_with_its_line(tmp_path):
     ("sources", "message"),
     [
         ("", "sources.yaml: sources: is missing; write it"),
-        ("sources:\n  demo: {accounts: 5}\n", "sources.yaml: sources.demo: write `kind: files` or `kind: sample`"),
+        ("sources:\n  demo: {accounts: 5}\n", "sources.yaml: sources.demo: write `kind: files`, `kind: database` or"),
         (
             "sources:\n  demo: {kind: sample, account: 5}\n",
             "sources.yaml: sources.demo.account: is no key here; take it out or correct it; did you mean 'accounts'?",
@@ -127,6 +131,30 @@ def test_broken_yaml_is_named_with_its_line(tmp_path):
         (
             tables("customers: {files: c.csv, read: {encoding: latin-99}}"),
             "'latin-99' is no encoding; write for example",
+        ),
+        (
+            database("customers: {table: c, query: SELECT 1}"),
+            "sources.shop.tables.customers: write exactly one of `table` and `query`",
+        ),
+        (
+            database("customers: {table: c, snapshot: full, incremental: {cursor: at}}"),
+            "sources.shop.tables.customers: `incremental` needs `shape: changes` and `snapshot: append`",
+        ),
+        (
+            database("subscription_changes: {table: c, shape: periods, incremental: {cursor: at}}"),
+            "sources.shop.tables.subscription_changes: `incremental` needs `shape: changes`",
+        ),
+        (
+            database("subscription_changes: {table: c, format: stripe_subscriptions_json}"),
+            "subscription_changes: `read`, or that of the `format`, is for files",
+        ),
+        (
+            database("customers: {table: c, incremental: {cursr: at}}"),
+            "cursr: is no key here; take it out or correct it; did",
+        ),
+        (
+            database("customers: {table: c}", "postgresql://reader:secret@db/x"),
+            "sources.shop.uri_env: must be the name of an environment variable, such as BILLING_DB_URI; never",
         ),
         (tables("customers: {files: []}"), "sources.shop.tables.customers.files: "),
         ("sources:\n  My Shop: {kind: sample}\n", "sources.My Shop: String should match pattern"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.config import FilesSource, TableMapping, load_settings
+from pipelines.config import FilesSource, FileTable, TableMapping, load_settings
 from pipelines.sources.files import RawTable, read_raw
 from pipelines.sources.mapping import to_canonical
 from schemas.sources import CONTRACTS
@@ -33,10 +33,10 @@ def fate() -> Callable[[RawTable, TableMapping], Split]:
 
 
 @pytest.fixture
-def mapping(tmp_path: Path) -> Callable[[str, Files], tuple[str, TableMapping]]:
+def mapping(tmp_path: Path) -> Callable[[str, Files], tuple[str, FileTable]]:
     """Writes files and the `tables` part of a sources.yaml; returns name and mapping of the only table."""
 
-    def write(tables: str, files: Files) -> tuple[str, TableMapping]:
+    def write(tables: str, files: Files) -> tuple[str, FileTable]:
         for name, content in files.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def mapping(tmp_path: Path) -> Callable[[str, Files], tuple[str, TableMapping]]:
 
 
 @pytest.fixture
-def read(mapping: Callable[[str, Files], tuple[str, TableMapping]], tmp_path: Path) -> Callable[[str, Files], RawTable]:
+def read(mapping: Callable[[str, Files], tuple[str, FileTable]], tmp_path: Path) -> Callable[[str, Files], RawTable]:
     """The raw rows of the only table."""
 
     def run(tables: str, files: Files) -> RawTable:
@@ -62,7 +62,7 @@ def read(mapping: Callable[[str, Files], tuple[str, TableMapping]], tmp_path: Pa
 
 
 @pytest.fixture
-def stage(mapping: Callable[[str, Files], tuple[str, TableMapping]], tmp_path: Path) -> Callable[[str, Files], Split]:
+def stage(mapping: Callable[[str, Files], tuple[str, FileTable]], tmp_path: Path) -> Callable[[str, Files], Split]:
     """The fate of every row of the only table."""
 
     def run(tables: str, files: Files) -> Split:

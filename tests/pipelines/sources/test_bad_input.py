@@ -89,7 +89,7 @@ def test_a_renamed_column_is_named_with_what_is_there(stage):
     with pytest.raises(MissingColumn) as error:
         stage(CUSTOMERS, {"customers.csv": "Customer Id,Since\nc1,01/02/2026\n"})
     assert str(error.value) == (
-        "source shop, table customers, file customers.csv, column 'customer_id': the file has no header 'Customer'. "
+        "source shop, table customers, file customers.csv, column 'customer_id': there is no header 'Customer'. "
         "Correct `from`, or write `optional: true` if some files lack it. "
         "The headers are: 'Customer Id', 'Since'; did you mean 'Customer Id'?"
     )
@@ -102,7 +102,7 @@ def test_a_required_column_that_nothing_fills_is_named_with_its_meaning(stage):
 
 
 def test_a_mapped_optional_column_that_disappears_is_an_error_not_nulls(stage):
-    with pytest.raises(MissingColumn, match=r"has no header 'Since'"):
+    with pytest.raises(MissingColumn, match=r"is no header 'Since'"):
         stage(CUSTOMERS, {"customers.csv": "Customer\nc1\n"})
 
 

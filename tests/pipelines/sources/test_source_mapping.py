@@ -336,7 +336,7 @@ def test_files_may_differ_in_which_of_several_headers_they_have(stage):
 
 
 def test_none_of_several_headers_is_an_error_that_names_them(stage):
-    with pytest.raises(MissingColumn, match=r"has no header 'Nick or Full'"):
+    with pytest.raises(MissingColumn, match=r"is no header 'Nick or Full'"):
         stage("customers: {files: c.csv, columns: {name: {from: [Nick, Full]}}}", {"c.csv": "customer_id\nc1\n"})
 
 

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import ColumnMapping, Reading, SourcesConfig, TableMapping, load_settings
+from pipelines.config import (
+    ColumnMapping,
+    DatabaseSource,
+    DatabaseTable,
+    FileTable,
+    Reading,
+    SourcesConfig,
+    load_settings,
+)
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "sources.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
@@ -39,10 +47,10 @@ def test_an_example_of_a_column_loads(tmp_path, column):
 
 def test_the_examples_of_columns_are_found():
     assert len(COLUMNS) == 23
-    assert len(EXAMPLES) == 6
+    assert len(EXAMPLES) == 7
 
 
-@pytest.mark.parametrize("model", [ColumnMapping, Reading, TableMapping, SourcesConfig])
+@pytest.mark.parametrize("model", [ColumnMapping, Reading, FileTable, DatabaseTable, DatabaseSource, SourcesConfig])
 def test_every_key_is_explained(model):
     prefix = "read." if model is Reading else ""
     keys = [prefix + (field.alias or name) for name, field in model.model_fields.items()]
