@@ -123,7 +123,9 @@ def _months_to_score(con: duckdb.DuckDBPyConnection, run: Run) -> list[date]:
     months = calendar(first_day(con, run), run.as_of, "month")["period_start"].to_list()
     if run.full or not store.table_exists(con, HISTORY[SCORE]):
         return months
-    kept = con.execute(f"SELECT DISTINCT month FROM {HISTORY[SCORE]} WHERE last_day(month) <= ?", [run.as_of]).fetchall()
+    kept = con.execute(
+        f"SELECT DISTINCT month FROM {HISTORY[SCORE]} WHERE last_day(month) <= ?", [run.as_of]
+    ).fetchall()
     return sorted(set(months) - {month for (month,) in kept})
 
 
