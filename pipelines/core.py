@@ -46,7 +46,7 @@ from transforms.periods import calendar, calendars
 from transforms.reporting import month_rates, period_rates
 from transforms.retention import retention, trailing_12m
 from transforms.revenue import revenue_per_customer
-from transforms.slices import SLICE, add_up
+from transforms.slices import SLICE, add_up, coded_ids, coded_members
 from transforms.subscription_states import subscription_states
 from warehouse.batches import get_watermark, set_watermark
 from warehouse.store import conform, replace_accounts, replace_table, row_count, transaction
@@ -171,10 +171,14 @@ def build_mrr_marts(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress
     trailing: list[pl.DataFrame] = []
     for accounts, billed in ledger_shards(con):
         progress(f"sums over {accounts.len():,} accounts")
-        reasons = losses.filter(pl.col("account_id").is_in(accounts.implode()))
-        ledger = with_churn_reasons(billed, reasons)
-        days = with_churn_reasons(read(con, "facts.account_day", accounts), reasons)
-        members = read(con, "facts.account_attributes", accounts)
+        days, ledger, reasons, attributes = coded_ids(
+            read(con, "facts.account_day", accounts),
+            billed,
+            losses.filter(pl.col("account_id").is_in(accounts.implode())),
+            read(con, "facts.account_attributes", accounts),
+        )
+        ledger, days = (with_churn_reasons(rows, reasons) for rows in (ledger, days))
+        members = coded_members(attributes)
         _add(movement, movement_sums(ledger, days, members, rates, periods, run.policy, run.as_of), Sums.add_up)
         _add(customer, customer_sums(days, members, periods, run.policy), Sums.add_up)
         _add(cohort, cohort_sums(ledger, days, members, rates, periods, run.as_of), CohortSums.add_up)

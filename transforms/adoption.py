@@ -16,7 +16,7 @@ from schemas.policy import Policy
 from transforms import runs
 from transforms.periods import calendar, period_start
 from transforms.rates import Rate, with_rates
-from transforms.slices import SLICE, add_up, complete, sum_by_member, with_members
+from transforms.slices import SLICE, add_up, coded_ids, complete, sum_by_member, with_members
 
 WINDOWS = {"active_users_day": 1, "active_users_week": 7, "active_users_month": 30}
 """Days to the end of the period, which counts, in which a user must have used the product."""
@@ -52,8 +52,7 @@ class Sources(NamedTuple):
 
     def coded(self) -> "Sources":
         """The same with account ids as codes: grouping and joining on text would take most of the time."""
-        ids = pl.Enum(pl.concat([frame["account_id"] for frame in self]).unique().sort())
-        return Sources(*(frame.with_columns(pl.col("account_id").cast(ids)) for frame in self))
+        return Sources(*coded_ids(*self))
 
 
 class Sums(NamedTuple):
