@@ -25,6 +25,7 @@ from warehouse.audit import INVARIANTS, Finding, Invariant, audit
 from warehouse.batches import BATCHES
 from warehouse.publish import freshness, mark_stale, open_published, publish
 from warehouse.store import first_rows, row_count
+from warehouse.views import VIEWS, create_views
 
 EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 """Reading a source may fail for a moment; what is configured wrongly stays wrong and is not retried."""
@@ -194,11 +195,12 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
         name = f"{run.as_of.isoformat()}-{now:%Y%m%dT%H%M%S%f}"
         with warehouse.get_connection() as con:
             records.note_run(con, run, context.run.run_id, name, _started_at(context), now)
+            create_views(con)
             published = publish(
                 con,
                 published_dir(settings),
                 name,
-                list(PUBLISHED),
+                [*PUBLISHED, *(view.name for view in VIEWS)],
                 as_of=run.as_of,
                 policy_version=run.policy.version,
                 published_at=now,

@@ -26,6 +26,7 @@ from schemas.policy import HEALTH_VALUES, Policy
 from schemas.sources import SYSTEMS
 from schemas.tables import PUBLISHED
 from schemas.texts import DIRECTIONS, GRAINS, UNITS, Text
+from warehouse.views import VIEWS
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs"
 
@@ -65,6 +66,13 @@ _PUBLISHED_HEAD = """\
 ## Published tables
 
 What a release holds. Columns marked *nullable* may be NULL. Names are a promise: they are added to, not changed.
+"""
+
+_VIEWS_HEAD = """\
+## Views
+
+Wide views on the published tables, for reading; columns not listed are named as in their table.
+[questions.md](questions.md) asks twenty questions of them.
 """
 
 _KPI_PAGES = {"en": ("kpis.md", "English"), "es": ("kpis.es.md", "Español"), "pt": ("kpis.pt.md", "Português")}
@@ -262,6 +270,12 @@ def _tables() -> Iterator[str]:
     yield _PUBLISHED_HEAD
     for contract in PUBLISHED.values():
         yield from _table(contract, "###", is_source=False)
+    yield _VIEWS_HEAD
+    for view in VIEWS:
+        yield f"### {view.name}\n"
+        yield f"{view.comment}\n"
+        yield from (f"- `{column}`: {comment}" for column, comment in view.columns.items())
+        yield ""
 
 
 def _table(contract: type[Contract], heading: str, *, is_source: bool) -> Iterator[str]:
