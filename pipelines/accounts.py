@@ -1,7 +1,8 @@
 """Who is which account, and which accounts must be recomputed: only those with new, changed or due rows."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 
 import duckdb
 import polars as pl
@@ -64,6 +65,18 @@ class Identities:
 def identities(con: duckdb.DuckDBPyConnection, run: Run) -> Identities:
     """Who is which account, as the account facts of this run have it."""
     return Identities(_directory(con, run), store.read(con, CUSTOMER_ACCOUNT, contract=CustomerAccount))
+
+
+def merged_since(con: duckdb.DuckDBPyConnection, run: Run, day: date) -> pl.Series:
+    """The accounts, former and present, of billing customers that belong to another account than on a former day."""
+    then = replace(run, as_of=day)
+    rows = staged(con, then, "subscription_changes", include_deleted=True)
+    former = identity.account_of_customers(_customers(con, then), rows, _directory(con, then))
+    present = store.read(con, CUSTOMER_ACCOUNT, contract=CustomerAccount)
+    moved = former.join(present, on=["source", "customer_id"], suffix="_now").filter(
+        pl.col("account_id") != pl.col("account_id_now")
+    )
+    return pl.concat([moved["account_id"], moved["account_id_now"]]).unique().sort()
 
 
 def counted_customers(con: duckdb.DuckDBPyConnection, run: Run, who: Identities) -> pl.DataFrame:

@@ -10,28 +10,24 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from pipelines import core, health_marts, loading, records
+from pipelines import core, health_marts, loading
 from pipelines.config import Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
+from pipelines.releasing import publish_run
 from pipelines.report import LANGUAGES, output
 from pipelines.resources import RunOptions, Warehouse
 from pipelines.run import Run, published_dir, raw_dir
 from pipelines.steps import STEPS, Step
-from schemas.contract import column_specs, key_columns
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from schemas.validation import SourceError, SourceUnavailable
 from warehouse.audit import INVARIANTS, Finding, Invariant, audit
 from warehouse.batches import BATCHES
-from warehouse.publish import freshness, mark_stale, open_published, publish
+from warehouse.publish import freshness, mark_stale, open_published
 from warehouse.store import first_rows, row_count
-from warehouse.views import VIEWS, create_views
 
 EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 """Reading a source may fail for a moment; what is configured wrongly stays wrong and is not retried."""
-
-_MERGED = (*core.ACCOUNT_FACTS, "marts.segments")
-"""Tables that are written account by account, so their rows are stored in no order."""
 
 PROGRESS = logging.getLogger("kpis.progress")
 RELEASE_KEY = dg.AssetKey(["published", "release"])
@@ -191,23 +187,8 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
     ) -> Iterator[dg.MaterializeResult[Any]]:
         run = current_run(context, settings, run_options)
         _progress(context)("publish")
-        now = datetime.now(UTC)
-        name = f"{run.as_of.isoformat()}-{now:%Y%m%dT%H%M%S%f}"
         with warehouse.get_connection() as con:
-            records.note_run(con, run, context.run.run_id, name, _started_at(context), now)
-            create_views(con)
-            published = publish(
-                con,
-                published_dir(settings),
-                name,
-                [*PUBLISHED, *(view.name for view in VIEWS)],
-                as_of=run.as_of,
-                policy_version=run.policy.version,
-                published_at=now,
-                without=personal_columns(),
-                sort={table: key_columns(PUBLISHED[table]) for table in _MERGED},
-            )
-            health_marts.keep_history(con, run)
+            published = publish_run(con, run, context.run.run_id, _started_at(context), datetime.now(UTC))
         yield dg.MaterializeResult(
             metadata={
                 "release": published.name,
@@ -248,18 +229,12 @@ def _report(settings: Settings) -> dg.AssetsDefinition:
     return report
 
 
-def personal_columns() -> dict[str, list[str]]:
-    """Columns with personal data, by published table: they stay in the private warehouse."""
-    return {
-        table: [spec.name for spec in column_specs(contract) if spec.personal] for table, contract in PUBLISHED.items()
-    }
-
-
 def current_run(context: dg.AssetExecutionContext, settings: Settings, options: RunOptions) -> Run:
     """What this run knows. Without a given day it is yesterday, seen from the moment the run was made."""
     yesterday = _started_at(context).astimezone(settings.policy.zone).date() - timedelta(days=1)
     tables = {name: loading.source_tables(source) for name, source in settings.sources.sources.items()}
-    return Run(options.day or settings.as_of or yesterday, settings.policy, options.full, tables)
+    day = options.day or settings.as_of or yesterday
+    return Run(day, settings.policy, options.full, tables, settings.data_dir)
 
 
 def _started_at(context: dg.AssetExecutionContext) -> datetime:
@@ -341,6 +316,15 @@ def _check_result(finding: Finding) -> dg.AssetCheckResult:
         check_name=invariant.id,
         passed=holds,
         severity=dg.AssetCheckSeverity.ERROR if invariant.blocks else dg.AssetCheckSeverity.WARN,
-        description="holds" if holds else f"{finding.offending_rows} rows break it. {invariant.advice}",
+        description="holds" if holds else _what_breaks(finding),
         metadata={"offending_rows": finding.offending_rows, **rows},
     )
+
+
+_TOLD_COLUMNS = 3
+
+
+def _what_breaks(finding: Finding) -> str:
+    """How many rows break an invariant, what to do, and where to look: the first columns of the first row."""
+    first = ", ".join(f"{name} {value}" for name, value in [*finding.sample.row(0, named=True).items()][:_TOLD_COLUMNS])
+    return f"{finding.offending_rows} rows break it. {finding.invariant.advice} First: {first}."

@@ -56,6 +56,12 @@ def run(
     full: Annotated[
         bool, typer.Option(help="Rebuild every account, not only the changed ones, and read sources from their start.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Publish nothing: show what the policy would change of what is published.")
+    ] = False,
+    policy: Annotated[
+        Path | None, typer.Option(help="With --dry-run: a policy file to try in place of policy.yaml.")
+    ] = None,
     config: ConfigDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,6 +71,10 @@ def run(
     numbers published before stay as they are.
     """
     settings = _settings(config)
+    if dry_run:
+        cli_history.try_policy(settings, policy, as_json)
+    if policy:
+        _fail("--policy is for --dry-run; to publish under a policy, write it into policy.yaml", BAD_CONFIGURATION)
     if as_of and as_of.date() > date.today() + timedelta(days=_FARTHEST_DAYS):
         _fail(
             f"--as-of {as_of.date()} is more than a year ahead. What a run records is unknown to every earlier day, so "
@@ -313,3 +323,6 @@ def _print_json(content: Any) -> None:
 def _fail(message: str, code: int) -> NoReturn:
     err.print(message, style="red", soft_wrap=True, markup=False, highlight=False)
     raise typer.Exit(code)
+
+
+from pipelines import cli_history  # noqa: E402 - its commands take what stands above

@@ -360,9 +360,14 @@ def load_settings(config_dir: Path | None = None) -> Settings:
         raise ConfigError(f"{folder}: no such folder; make it and write a sources.yaml in it (docs/sources.md)")
     sources = _load(folder / "sources.yaml", SourcesConfig)
     policy_file = folder / "policy.yaml"
-    policy = _load(policy_file, Policy) if policy_file.exists() else Policy()
+    policy = load_policy(policy_file) if policy_file.exists() else Policy()
     data_dir = folder / (sources.data_dir or "data") if named else Path("data").absolute()
     return Settings(sources, policy, folder, data_dir, sources.as_of)
+
+
+def load_policy(file: Path) -> Policy:
+    """The policy of a file. Raises `ConfigError` with every problem."""
+    return _load(file, Policy)
 
 
 def near(wanted: str, there: Iterable[str]) -> str:

@@ -34,12 +34,16 @@ _DELIVERED_WITH = {
 
 @dataclass(frozen=True)
 class Run:
-    """One run for one day. `full`: every account is recomputed. `sources`: the tables of each source; None: any."""
+    """One run for one day. `full`: every account is recomputed. `sources`: the tables of each source; None: any.
+
+    `data_dir`: the data folder, where closed months are kept; None: none are.
+    """
 
     as_of: date
     policy: Policy
     full: bool = False
     sources: Mapping[str, Sequence[str]] | None = None
+    data_dir: Path | None = None
 
     @property
     def rules_version(self) -> str:

@@ -8,6 +8,7 @@ import duckdb
 from pipelines import (
     action_marts,
     churn_marts,
+    closing_marts,
     core,
     crm_marts,
     health_marts,
@@ -69,5 +70,6 @@ STEPS: tuple[Step, ...] = (
     ),
     Step("actions", action_marts.ACTION_TABLES, action_marts.build_actions, _KNOWN_NOW),
     Step("kpi_values", kpi_values.VALUE_TABLES, kpi_values.build_kpi_values, kpi_values.KPI_TABLES),
+    Step("closing", closing_marts.CLOSING_TABLES, closing_marts.build_closing, kpi_values.VALUE_TABLES),
     Step("records", records.RECORD_TABLES, records.build_records, core.ACCOUNT_FACTS),
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from datetime import date
 from functools import cache
 
 import duckdb
@@ -28,12 +29,31 @@ def _text(name: str, dtype: pl.DataType) -> str:
 def frame_hash(frame: pl.DataFrame) -> str:
     """SHA-256 of a frame's content: column names and the values of all rows; no order counts."""
     schema = {name: frame.schema[name] for name in sorted(frame.columns)}
-    total = _sum_of_hashes(frame, row_hash(schema)) if frame.width else 0
-    return hashlib.sha256(repr((list(schema), frame.height, total)).encode()).hexdigest()
+    return _digest(schema, frame.height, _sum_of_hashes(frame, row_hash(schema)) if frame.width else 0)
+
+
+def month_hashes(
+    con: duckdb.DuckDBPyConnection, table: str, schema: Mapping[str, pl.DataType], first: date
+) -> pl.DataFrame:
+    """The `frame_hash` of the rows of each month, from the first on, of a stored table: month, rows, hash."""
+    ordered = {name: schema[name] for name in sorted(schema)}
+    query = f"""
+        SELECT month, count(*), sum({row_hash(ordered)}) FROM {names.relation(table)}
+        WHERE month >= ? GROUP BY month ORDER BY month"""
+    sums = con.sql(query, params=[first]).fetchall()
+    return pl.DataFrame(
+        [(month, rows, _digest(ordered, rows, int(total))) for month, rows, total in sums],
+        schema={"month": pl.Date, "rows": pl.Int64, "hash": pl.String},
+        orient="row",
+    )
+
+
+def _digest(schema: Mapping[str, pl.DataType], rows: int, total: int) -> str:
+    # A sum, unlike an exclusive or, tells one row from three equal ones.
+    return hashlib.sha256(repr((list(schema), rows, total)).encode()).hexdigest()
 
 
 def _sum_of_hashes(frame: pl.DataFrame, expression: str) -> int:
-    # A sum, unlike an exclusive or, tells one row from three equal ones.
     with _in_memory().cursor() as con:
         return int(con.sql(f"SELECT coalesce(sum({expression}), 0) FROM frame").fetchall()[0][0])
 

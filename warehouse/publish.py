@@ -115,13 +115,19 @@ def publish(
 
 def rollback(published_dir: Path, release: str) -> Release:
     """Publishes a kept release again. The next publication moves on from there. `NotPublished` where it is gone."""
+    kept = kept_release(published_dir, release)
+    _clear_unfinished(published_dir.resolve())
+    _make_current(published_dir.resolve(), kept.path, freshness(published_dir).stale_sources)
+    return kept
+
+
+def kept_release(published_dir: Path, release: str) -> Release:
+    """The kept release of this name. `NotPublished` where it is gone, ValueError for what is no name."""
     target = published_dir.resolve() / "releases" / names.file_name(release)
     if not target.is_dir():
         raise NotPublished(
             f"there is no release {release} any more; kept are {', '.join(kept_releases(published_dir))}"
         )
-    _clear_unfinished(published_dir.resolve())
-    _make_current(published_dir.resolve(), target, freshness(published_dir).stale_sources)
     return _read_release(target)
 
 

@@ -284,6 +284,41 @@ def changed_keys(
     return versions
 
 
+def recorded_since(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    contract: type[Contract],
+    day: date,
+    as_of: date,
+    columns: Sequence[str] = (),
+    about: str | None = None,
+) -> pl.DataFrame:
+    """The versions recorded after a day and up to `as_of`: what has come to be known in between.
+
+    Columns: those given, the source, load_seq, is_first (no version of the row came before), deleted_on, and where a
+    column `about` is named its value as about, and as former_about that of the version before. In no particular order.
+    """
+    chosen = [*columns, source_column(contract), "load_seq", "deleted_on"]
+    instant = polars_schema(contract)[about] if about else pl.Date()
+    if not store.table_exists(con, staging_table(table)):
+        told = {"is_first": pl.Boolean(), "about": instant, "former_about": instant}
+        return _empty_versions(contract).select(
+            *chosen, *(pl.lit(None, dtype).alias(name) for name, dtype in told.items())
+        )
+    name = names.relation(staging_table(table))
+    keys = names.columns([source_column(contract), *key_columns(contract)])
+    tells = names.column(about) if about else "CAST(NULL AS DATE)"
+    query = f"""
+        SELECT {names.columns(chosen)}, is_first, about, former_about FROM (
+            SELECT *, {tells} AS about, lag({tells}) OVER versions AS former_about,
+                row_number() OVER versions = 1 AS is_first
+            FROM {name} SEMI JOIN (SELECT DISTINCT {keys} FROM {name} WHERE recorded_on > ?) USING ({keys})
+            WINDOW versions AS (PARTITION BY {keys} ORDER BY load_seq)
+        ) WHERE recorded_on > ? AND recorded_on <= ?"""
+    rows: pl.DataFrame = con.sql(query, params=[day, day, as_of]).pl()
+    return rows
+
+
 def first_seen(con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract]) -> pl.DataFrame:
     """When the warehouse first held each row. One row per source and key; key columns, source, `first_seen` (Date)."""
     columns = [*key_columns(contract), source_column(contract)]

@@ -5,6 +5,11 @@ A breakage of one invariant often breaks others too; what it leaves whole is sai
 
 MOVEMENTS, RETENTION, COHORTS = "marts.mrr_movements", "marts.retention", "marts.cohorts"
 VALUES = "marts.kpi_values"
+REPORTED, REPORTED_ACCOUNTS, ROLL_FORWARD = (
+    "marts.as_reported",
+    "marts.as_reported_accounts",
+    "marts.as_reported_roll_forward",
+)
 TOTAL_NATIVE = "basis = 'native' AND dimension = 'all'"
 
 
@@ -18,6 +23,15 @@ def one(table: str, change: str, where: str, order: str = "rowid") -> str:
 def lost(table: str, where: str, order: str = "rowid") -> str:
     """A DELETE of the first row that fits."""
     return f"DELETE FROM {table} WHERE rowid = (SELECT rowid FROM {table} WHERE {where} ORDER BY {order} LIMIT 1)"
+
+
+def restated(current: str) -> str:
+    """A restatement of the first reported balance by 12, that says so or not."""
+    return f"""
+        INSERT INTO marts.restated_accounts
+        SELECT month, account_id, currency, 'closing', closing_arr_minor, {current}, 12, 'unknown',
+            (SELECT max(closed_on) FROM marts.closed_months), policy_version
+        FROM {REPORTED_ACCOUNTS} WHERE month = (SELECT max(month) FROM {REPORTED_ACCOUNTS}) LIMIT 1"""
 
 
 BREAKAGES = {
@@ -327,6 +341,26 @@ BREAKAGES = {
     "5_values_are_those_of_the_marts": one(VALUES, "value = value + 1", "kpi = 'csat' AND value IS NOT NULL"),
     "6_values_occur_once": f"INSERT INTO {VALUES} SELECT * FROM {VALUES} WHERE kpi = 'nps' LIMIT 1",
     "5_values_of_members_add_up": one(VALUES, "numerator = numerator + 1", "kpi = 'mrr' AND dimension = 'plan'"),
+    # Closed months
+    "16_closed_months_never_change": """
+        INSERT INTO meta.closed_months_found
+        SELECT month, 'published release', closed_on, 'other content', kpis_hash FROM marts.closed_months LIMIT 1""",
+    "16_closed_months_are_whole": lost(REPORTED, "dimension <> 'all' AND value > 0"),
+    "16_reported_accounts_roll_forward": one(
+        REPORTED_ACCOUNTS, "opening_arr_minor = 12, adjustment_arr_minor = -12", "category = 'new'"
+    ),
+    "16_reported_and_restated_movements_are_current": one(
+        REPORTED_ACCOUNTS, "category = 'reactivation'", "category = 'expansion'"
+    ),
+    "16_reported_and_restated_balances_are_current": restated("closing_arr_minor + 12"),
+    "16_restated_accounts_add_up": restated("closing_arr_minor + 11"),
+    "16_reported_and_restated_kpis_are_current": one(REPORTED, "n = n + 1", "kpi = 'csat' AND n > 0"),
+    "16_as_reported_rolls_forward": one(ROLL_FORWARD, "restatement_arr_minor = 12", "true"),
+    "16_roll_forward_is_of_the_accounts": one(
+        ROLL_FORWARD,
+        "new_arr_minor = new_arr_minor + 12, expansion_arr_minor = expansion_arr_minor - 12",
+        "expansion_arr_minor > 12",
+    ),
     "5_values_of_every_kpi": lost(VALUES, "kpi = 'clv_margin' AND dimension = 'all'"),
 }
 """SQL by id of the invariant that it breaks."""

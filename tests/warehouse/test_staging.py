@@ -274,3 +274,20 @@ def test_an_unchanged_batch_and_a_large_one_in_one_transaction_lose_no_row(con: 
         options: dict[str, Any] = {"batch_id": "b3", "recorded_on": SECOND, "load_seq": 3}
         staging.merge_batch(con, "owners", Owners, many, source="chargebee", **options)
     assert staging.current(con, "owners", Owners, SECOND)["quantity"].sum() == 200_001
+
+
+def test_what_was_recorded_between_two_days_is_told_with_what_it_said_before(con: duckdb.DuckDBPyConnection) -> None:
+    earlier = date(2025, 6, 1)
+    merge(con, FIRST, 1, ("i1", SINCE, "c1", 1), ("i2", SINCE, "c1", 1), ("i3", SINCE, "c1", 1), full_snapshot=True)
+    merge(con, SECOND, 2, ("i1", SINCE, "c1", 9), ("i2", SINCE, "c1", 1), ("i4", earlier, "c2", 1), full_snapshot=True)
+    merge(con, THIRD, 3, ("i1", SINCE, "c1", 10), full_snapshot=True)
+
+    rows = staging.recorded_since(con, "owners", Owners, FIRST, SECOND, ["item_id"], "quantity")
+
+    told = ["item_id", "load_seq", "is_first", "deleted_on", "about", "former_about"]
+    assert rows.select(told).sort("item_id").rows() == [
+        ("i1", 2, False, None, 9, 1),
+        ("i3", 2, False, SECOND, 1, 1),
+        ("i4", 2, True, None, 1, None),
+    ]
+    assert staging.recorded_since(con, "never_loaded", Owners, FIRST, SECOND, ["item_id"], "quantity").is_empty()

@@ -16,6 +16,7 @@ from warehouse.audit import (
     adoption,
     batches,
     churn,
+    closing,
     cohorts,
     facts,
     health,
@@ -48,6 +49,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     *health.INVARIANTS,
     *actions.INVARIANTS,
     *values.INVARIANTS,
+    *closing.INVARIANTS,
 )
 
 SAMPLE_ROWS = 10

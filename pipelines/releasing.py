@@ -1,0 +1,46 @@
+"""The end of a run: what was audited is published, and with it the months that the run has closed become final."""
+
+from datetime import datetime
+
+import duckdb
+
+from pipelines import closing_marts, core, health_marts, records
+from pipelines.run import Run
+from schemas.contract import column_specs, key_columns
+from schemas.tables import PUBLISHED
+from warehouse.publish import Release, publish
+from warehouse.views import VIEWS, create_views
+
+_MERGED = (*core.ACCOUNT_FACTS, "marts.segments")
+"""Tables that are written account by account, so their rows are stored in no order."""
+
+
+def publish_run(con: duckdb.DuckDBPyConnection, run: Run, run_id: str, started_at: datetime, now: datetime) -> Release:
+    """Publishes all tables of an audited run as a new release. ValueError for a run without a data folder."""
+    if run.data_dir is None:
+        raise ValueError("a run without a data folder has nowhere to publish to")
+    name = f"{run.as_of.isoformat()}-{now:%Y%m%dT%H%M%S%f}"
+    records.note_run(con, run, run_id, name, started_at, now)
+    closing_marts.prepare(con, run, name)
+    create_views(con)
+    published = publish(
+        con,
+        run.data_dir / "published",
+        name,
+        [*PUBLISHED, *(view.name for view in VIEWS)],
+        as_of=run.as_of,
+        policy_version=run.policy.version,
+        published_at=now,
+        without=personal_columns(),
+        sort={table: key_columns(PUBLISHED[table]) for table in _MERGED},
+    )
+    closing_marts.settle(con, run)
+    health_marts.keep_history(con, run)
+    return published
+
+
+def personal_columns() -> dict[str, list[str]]:
+    """Columns with personal data, by published table: they stay in the private warehouse."""
+    return {
+        table: [spec.name for spec in column_specs(contract) if spec.personal] for table, contract in PUBLISHED.items()
+    }
