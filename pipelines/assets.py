@@ -77,7 +77,9 @@ def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
             with warehouse.get_connection() as con:
                 since = loading.cursors(con, name, source, raw_dir(settings))
         try:
-            batches = loading.extract(name, source, settings.base_dir, raw_dir(settings), run.as_of, since)
+            batches = loading.extract(
+                name, source, settings.base_dir, raw_dir(settings), run.as_of, since, full=run.full
+            )
         except SourceError as error:
             _note_stale(settings, name, str(error))
             raise dg.Failure(f"{error}", allow_retries=isinstance(error, SourceUnavailable)) from error

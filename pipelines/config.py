@@ -15,6 +15,7 @@ import polars as pl
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipelines.sources import known_apis
 from pipelines.sources.ready_made import UnknownFormat, merged
 from pipelines.sources.shapes import canonical_columns
 from schemas.policy import Policy
@@ -317,6 +318,63 @@ class DatabaseSource(_WithTables):
     tables: Mapping[str, DatabaseTable] = Field(min_length=1)
 
 
+class ApiTable(TableMapping):
+    """A canonical table from a list of an API."""
+
+    snapshot: Literal["full"] = "full"
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """The ready-made mapping: there is one for each list."""
+        return (self.format or "",)
+
+
+class ApiSource(_WithTables):
+    """An API that is known, with its key in an environment variable. Without `tables` it fills all that it can."""
+
+    kind: Literal["api"]
+    api: str
+    token_env: Variable
+    base_url: str | None = None
+    parameters: dict[str, str] = Field(default_factory=dict)
+    tables: Mapping[str, ApiTable] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, content: Any) -> Any:
+        """The content with the mapping of each table; the rest is checked by itself."""
+        name = content.get("api")
+        if name not in known_apis.names():
+            raise ValueError(
+                f"`api` must be one of {', '.join(known_apis.names())}{near(str(name), known_apis.names())}"
+            )
+        api = known_apis.load(name)
+        given = content.get("tables", dict.fromkeys(api.tables))
+        if not isinstance(given, dict):
+            return content
+        if unknown := [table for table in given if table not in api.tables]:
+            raise ValueError(f"{name} does not fill {unknown[0]}; it fills {', '.join(api.tables)}")
+        ready = {table: {"format": api.tables[table].tables[table], "snapshot": "full"} for table in given}
+        return content | {"tables": {table: ready[table] | (spec or {}) for table, spec in given.items()}}
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_private(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https://|http://(127\.0\.0\.1|localhost)(:|/|$)", value):
+            raise ValueError("must begin with https://, since the key is sent there")
+        return value
+
+    @model_validator(mode="after")
+    def _has_parameters(self) -> "ApiSource":
+        wanted = known_apis.load(self.api).parameters
+        for name, meaning in wanted.items():
+            if not re.fullmatch(r"[\w-]+", self.parameters.get(name, "")):
+                raise ValueError(f"write `parameters: {{{name}: ...}}`, {meaning}")
+        if extra := sorted(set(self.parameters) - set(wanted)):
+            raise ValueError(f"{self.api} has no parameter {extra[0]}; leave it out")
+        return self
+
+
 class SampleSource(_Model):
     """The sample company, made in memory."""
 
@@ -325,8 +383,8 @@ class SampleSource(_Model):
     seed: int = 7
 
 
-MappedSource = FilesSource | DatabaseSource
-Source = Annotated[FilesSource | DatabaseSource | SampleSource, Field(discriminator="kind")]
+MappedSource = FilesSource | DatabaseSource | ApiSource
+Source = Annotated[FilesSource | DatabaseSource | ApiSource | SampleSource, Field(discriminator="kind")]
 SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
@@ -428,7 +486,10 @@ def _problem(error: Any, content: Any, model: type[BaseModel]) -> str:
     """One problem of pydantic's as `key.path: what to write`."""
     path: list[Any] = []
     here = content
-    *parents, last = error["loc"] or ("the file",)
+    loc = error["loc"] or ("the file",)
+    if loc[0] == "sources" and len(loc) > 2:
+        loc = (*loc[:2], *loc[3:])  # the kind of the source, which pydantic puts in; `api` is a key too
+    *parents, last = loc
     for part in parents:
         # pydantic puts the kind of a union among the keys; the file has no such key
         if (isinstance(here, dict) and part in here) or (isinstance(here, list | tuple) and isinstance(part, int)):
@@ -442,7 +503,7 @@ def _problem(error: Any, content: Any, model: type[BaseModel]) -> str:
             keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
             message = f"is no key here; take it out or correct it{near(str(last), sorted(keys))}"
         case "union_tag_not_found" | "union_tag_invalid":
-            message = "write `kind: files`, `kind: database` or `kind: sample`"
+            message = "write `kind: files`, `kind: database`, `kind: api` or `kind: sample`"
         case "missing":
             message = "is missing; write it"
     return f"{'.'.join(map(str, path))}: {message}"

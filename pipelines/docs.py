@@ -17,7 +17,7 @@ import yaml
 
 from pipelines.report.texts import word
 from pipelines.semantic import semantic_model
-from pipelines.sources import ready_made
+from pipelines.sources import known_apis, ready_made
 from pipelines.sources.ready_made import Format
 from schemas import catalogue
 from schemas.catalogue import Kpi
@@ -151,7 +151,7 @@ _KPI_WORDS = {
 _FORMATS_HEAD = """\
 # Ready-made mappings
 
-Written by `python -m pipelines.docs` from `pipelines/sources/formats/`; change those, not this page.
+Written by `python -m pipelines.docs` from `pipelines/sources/formats/` and `apis/`; change those, not this page.
 
 A table of `sources.yaml` names one with `format`, and may override every key and column of it (a column as a whole):
 
@@ -171,6 +171,12 @@ sources:
 folder of exports, and `kpis sources preview NAME` shows what comes of it. Vendors change their exports: a header that
 is gone stops the source with a message. A row whose words the mapping does not know is refused, not guessed. The
 layouts are those of documentation, SDKs and public files; look at the preview of yours before you trust it.
+"""
+
+_APIS_HEAD = """
+## APIs
+
+These APIs are read with `kind: api` ([sources.md](sources.md#an-api)), by the same mappings.
 """
 
 _POLICY_HEAD = """\
@@ -223,6 +229,13 @@ def _formats() -> Iterator[str]:
     yield "|---|---|---|"
     for one in found:
         yield _row(f"[`{one.name}`](#{one.name})", one.title, _code(list(one.tables)))
+    yield _APIS_HEAD
+    yield "| `api` | what is read | tables, with the mapping of each |"
+    yield "|---|---|---|"
+    for name in known_apis.names():
+        api = known_apis.load(name)
+        tables = (f"`{table}` ([{(ready := one.tables[table])}](#{ready}))" for table, one in api.tables.items())
+        yield _row(f"`{name}`", f"{api.title}. {api.about}", ", ".join(tables))
     for one in found:
         yield f"\n## {one.name}\n"
         yield f"{one.title}.\n"

@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 
 from pipelines.config import (
+    ApiSource,
     DatabaseSource,
     MappedSource,
     SampleSource,
@@ -19,6 +20,7 @@ from pipelines.config import (
 )
 from pipelines.sample.company import sample_company
 from pipelines.sources.databases import Cursor, read_database
+from pipelines.sources.fetching import first_page, read_api
 from pipelines.sources.files import RawTable, read_raw
 from pipelines.sources.mapping import to_canonical
 from schemas.contract import Contract, key_columns
@@ -93,10 +95,12 @@ def read_tables(
 ) -> dict[str, RawTable]:
     """The rows of a source's tables as they came; of a table in `since` those from its cursor on.
 
-    Raises a `SourceError` that names the table, the file and what to do.
+    Of an API it is the first page of each list. Raises a `SourceError` that names the table, the file and what to do.
     """
     if isinstance(source, DatabaseSource):
         return read_database(name, source, since or {})
+    if isinstance(source, ApiSource):
+        return first_page(name, source)
     return {table: read_raw(name, table, spec, base_dir) for table, spec in source.tables.items()}
 
 
@@ -107,17 +111,23 @@ def extract(
     raw_dir: Path,
     as_of: date,
     since: Mapping[str, Cursor] | None = None,
+    *,
+    full: bool = False,
 ) -> dict[str, LandedBatch]:
     """Lands every table of a source as one raw batch each, and notes them as the source's newest load.
 
     The batch id is the hash of the rows, so extracting the same rows again lands nothing. Nothing lands unless every
-    table could be read. `since`: what `cursors` tells. Raises a `SourceError` that names the file and what to do.
+    table could be read. `since`: what `cursors` tells; `full`: APIs list everything anew. Raises a `SourceError` that
+    names the file and what to do.
     """
     if isinstance(source, SampleSource):
         company = sample_company(source.accounts, source.seed, as_of)
         raw = {table: with_provenance(company[table], name) for table in source_tables(source)}
     else:
-        read = read_tables(name, source, base_dir, since)
+        if isinstance(source, ApiSource):
+            read = read_api(name, source, raw_dir / name / "objects", as_of, full=full)
+        else:
+            read = read_tables(name, source, base_dir, since)
         raw = {table: read[table].frame for table in source_tables(source)}
     batches = {}
     for table, frame in raw.items():

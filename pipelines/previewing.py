@@ -44,7 +44,7 @@ def previews(name: str, source: MappedSource, base_dir: Path, day_zone: str, row
     unread: dict[tuple[str, ...], set[str]] = {}
     for table, spec in source.tables.items():
         headers = [header for header in raws[table].frame.columns if header not in PROVENANCE]
-        bound = bind(spec, CONTRACTS[table], [*headers, *spec.let], f"source {name}, table {table}")
+        bound = bind(spec, CONTRACTS[table], [*headers, *spec.let], f"source {name}, table {table}") if headers else {}
         unmapped = {header for header in headers if not _is_read(header, spec, bound)}
         unread[spec.origin] = unread.get(spec.origin, unmapped) & unmapped
     for table, spec in source.tables.items():

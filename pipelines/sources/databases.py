@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.config import DatabaseSource, DatabaseTable
-from pipelines.sources.files import RawTable
+from pipelines.sources.files import RawTable, with_lacking
 from pipelines.sources.headers import MissingColumn, bind, listing
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, SourceError, SourceUnavailable, with_provenance
@@ -156,9 +156,7 @@ def _read(
     # Read by COPY in batches, one after the other; only this way do errors on the way carry their SQLSTATE.
     frame = pl.DataFrame(cursor.fetch_arrow_table())
     _check_rows(mapping, frame, place)
-    frame = frame.drop(PROVENANCE, strict=False)
-    lacking = [name for name in mapping.read.may_lack if name not in frame.columns]
-    return frame.sort(pl.all()).with_columns(pl.lit(None, pl.String).alias(name) for name in lacking)
+    return with_lacking(frame.drop(PROVENANCE, strict=False).sort(pl.all()), mapping.read.may_lack)
 
 
 def _condition(mapping: DatabaseTable, dialect: _Dialect, schema: pa.Schema, since: Cursor | None, place: str) -> str:

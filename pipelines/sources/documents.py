@@ -1,7 +1,7 @@
 """JSON and JSONL as tables: one row per object, a column per value under its dotted path, every value as text."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,12 @@ class UnreadableFile(SourceError):
 
 
 def read_json(path: Path, read: Reading, place: str, *, as_lines: bool, limit: int | None = None) -> pl.DataFrame:
-    """The objects of a file as rows, or at least the first `limit` of them.
+    """The objects of a file as rows, as `as_rows` makes them; at least the first `limit` of them."""
+    return as_rows(_documents(path, place, as_lines), read, place, limit)
+
+
+def as_rows(documents: Iterable[Any], read: Reading, place: str, limit: int | None = None) -> pl.DataFrame:
+    """The objects of JSON documents as rows, a column per value under its dotted path; at least the first `limit`.
 
     Numbers keep their digits, true and false are words, null is blank. `read.rows`: path to the rows within each
     document, through lists; a part that a document lacks is passed over, so that pages, lines and plain lists of
@@ -25,7 +30,7 @@ def read_json(path: Path, read: Reading, place: str, *, as_lines: bool, limit: i
     position (`discounts.0.id`).
     """
     rows: list[dict[str, str]] = []
-    for document in _documents(path, place, as_lines):
+    for document in documents:
         if limit is not None and len(rows) >= limit:
             break
         for found in _walk(document, read.rows.split(".") if read.rows else []):
@@ -40,6 +45,11 @@ def read_json(path: Path, read: Reading, place: str, *, as_lines: bool, limit: i
     )
 
 
+def parsed(text: str) -> Any:
+    """A JSON document whose numbers are texts and so keep their digits."""
+    return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+
+
 def _documents(path: Path, place: str, as_lines: bool) -> Iterator[Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -50,7 +60,7 @@ def _documents(path: Path, place: str, as_lines: bool) -> Iterator[Any]:
         if not part.strip():
             continue
         try:
-            yield json.loads(part, parse_int=str, parse_float=str, parse_constant=str)
+            yield parsed(part)
         except json.JSONDecodeError as error:
             at = f"line {line}" if as_lines else f"line {error.lineno}"
             raise UnreadableFile(

@@ -66,8 +66,7 @@ def read_raw(source: str, table: str, spec: FileTable, base_dir: Path) -> RawTab
         place = f"source {source}, table {table}, file {name}"
         cells = read_file(path, spec.read, place)
         refuse(cells, spec.refuse, place)
-        lacking = [name for name in spec.read.may_lack if name not in cells.columns]
-        cells = cells.with_columns(pl.lit(None, pl.String).alias(name) for name in lacking)
+        cells = with_lacking(cells, spec.read.may_lack)
         frame = with_provenance(cells, source, name).filter(~pl.all_horizontal(pl.exclude(*PROVENANCE).is_null()))
         if spec.snapshot == "full" and frame.is_empty():
             raise EmptyFile(
@@ -86,6 +85,12 @@ def read_raw(source: str, table: str, spec: FileTable, base_dir: Path) -> RawTab
             f"source {source}, table {table}: its files hold one column in types that do not go together"
         ) from None
     return RawTable(source, table, frame.select(pl.exclude(*PROVENANCE), *PROVENANCE))
+
+
+def with_lacking(cells: pl.DataFrame, may_lack: Iterable[str]) -> pl.DataFrame:
+    """The cells with a blank column for each of these headers that they lack."""
+    lacking = [name for name in dict.fromkeys(may_lack) if name not in cells.columns]
+    return cells.with_columns(pl.lit(None, pl.String).alias(name) for name in lacking)
 
 
 def _find(spec: FileTable, base_dir: Path, place: str) -> list[Path]:

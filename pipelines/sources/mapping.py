@@ -11,9 +11,9 @@ from pipelines.sources import cells
 from pipelines.sources.files import RawTable
 from pipelines.sources.headers import Bound, MissingColumn, bind, listing, must_find
 from pipelines.sources.shapes import canonical_columns, changes_of
-from schemas.contract import Contract
+from schemas.contract import Contract, empty_frame
 from schemas.currencies import EXPONENTS
-from schemas.validation import PROVENANCE, Refusal, SourceError, none_of, quarantine, unknown_currency
+from schemas.validation import PROVENANCE, QUARANTINE, Refusal, SourceError, none_of, quarantine, unknown_currency
 
 _UNREADABLE = ("not_a_number", "not_an_amount", "not_a_date", "not_a_time", "not_true_or_false")
 _CURRENCY_COLUMNS = ("currency", "reporting_currency")
@@ -49,6 +49,10 @@ def to_canonical(raw: RawTable, spec: TableMapping, contract: type[Contract], da
     applied, `MissingColumn` and `AmbiguousColumn` as `bind` does.
     """
     place = f"source {raw.source}, table {raw.table}"
+    if not _headers(raw.frame):
+        # A list of an API without a single object tells no headers.
+        nothing = pl.DataFrame(schema=PROVENANCE)
+        return Mapped(empty_frame(contract).hstack(nothing), pl.DataFrame(schema=QUARANTINE), nothing, 0)
     frame, repeats = _distinct(_where(_let(raw.frame, spec, place), spec, place), spec, place)
     bound = bind(spec, contract, _headers(frame), place)
     values: dict[str, pl.Series] = {}

@@ -1,7 +1,7 @@
 """Ready-made mappings of vendors' exports: one documented file each in `formats/`, named by `format:` in a table."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -79,6 +79,16 @@ def merged(table: str, given: Any) -> Any:
     if base.get("where") and given.get("where"):
         result["where"] = f"({base['where']}) AND ({given['where']})"
     return result
+
+
+def headers(name: str, table: str) -> Iterator[str]:
+    """The headers that a ready-made mapping reads a table from, but for those it finds by pattern or reckons."""
+    mapping = load(name).tables[table]
+    for column in mapping["columns"].values():
+        found = column.get("from", []) if isinstance(column, dict) else column
+        for header in found if isinstance(found, list) else [found]:
+            if isinstance(header, str) and header not in mapping.get("let", {}):
+                yield header
 
 
 def _heading(text: str) -> tuple[str, str]:

@@ -72,7 +72,7 @@ def test_broken_yaml_is_named_with_its_line(tmp_path):
     ("sources", "message"),
     [
         ("", "sources.yaml: sources: is missing; write it"),
-        ("sources:\n  demo: {accounts: 5}\n", "sources.yaml: sources.demo: write `kind: files`, `kind: database` or"),
+        ("sources:\n  demo: {accounts: 5}\n", "sources.yaml: sources.demo: write `kind: files`, `kind: database`"),
         (
             "sources:\n  demo: {kind: sample, account: 5}\n",
             "sources.yaml: sources.demo.account: is no key here; take it out or correct it; did you mean 'accounts'?",

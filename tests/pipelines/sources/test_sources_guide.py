@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import (
+    ApiSource,
     ColumnMapping,
     DatabaseSource,
     DatabaseTable,
@@ -47,10 +48,12 @@ def test_an_example_of_a_column_loads(tmp_path, column):
 
 def test_the_examples_of_columns_are_found():
     assert len(COLUMNS) == 23
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) == 8
 
 
-@pytest.mark.parametrize("model", [ColumnMapping, Reading, FileTable, DatabaseTable, DatabaseSource, SourcesConfig])
+@pytest.mark.parametrize(
+    "model", [ApiSource, ColumnMapping, Reading, FileTable, DatabaseTable, DatabaseSource, SourcesConfig]
+)
 def test_every_key_is_explained(model):
     prefix = "read." if model is Reading else ""
     keys = [prefix + (field.alias or name) for name, field in model.model_fields.items()]
