@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import polars as pl
@@ -25,15 +27,18 @@ from pipelines.sources.files import RawTable, read_raw
 from pipelines.sources.mapping import to_canonical
 from schemas.contract import Contract, key_columns
 from schemas.sources import CONTRACTS
-from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_provenance
-from transforms.quality import REFERENCES, cross_check
+from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_provenance, with_whole_rows
+from transforms.quality import CHECKED_COLUMNS, REFERENCES, cross_check
 from transforms.subscription_states import PRICE_COLUMNS, with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
-from warehouse.files import write_text
+from warehouse.files import UNFINISHED, write_text
 from warehouse.hashing import frame_hash
 from warehouse.landing import land_raw, raw_path, read_raw_batch
 from warehouse.staging import current, merge_batch
 from warehouse.store import transaction
+
+_MANY_ROWS = 500_000
+"""A table with more waits on disk while the other tables of its source are mapped."""
 
 
 class NothingAccepted(SourceError):
@@ -70,12 +75,12 @@ class _Mapped:
     """Canonical rows of one table with their provenance, and what was refused or superseded so far."""
 
     contract: type[Contract]
-    rows: pl.DataFrame
+    rows: pl.LazyFrame
     quarantined: pl.DataFrame
     superseded: int
     rows_in: int
-    keys: pl.DataFrame
-    """Keys of all rows whose cells could be read, refused ones too: a refused row is not a deleted one."""
+    keys: pl.DataFrame | None
+    """Of a full list the keys of all rows whose cells could be read, refused ones too: a refused row is not deleted."""
     all_keys_known: bool
     """Whether that is every row: if not, a key that is missing may be that of a row that could not be read."""
 
@@ -189,25 +194,37 @@ def stage(
         return []
     batches = newest_load(raw_dir, name)
     known = read_batches(con).filter(pl.col("source") == name)
-    mapped = {
-        table: _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id), day_zone)
-        for table, batch in batches.items()
-    }
-    rows = {table: one.rows for table, one in mapped.items()}
-    checked = cross_check(_priced(rows, {}))
-    if checked.quarantined["rule"].is_in(["orphan", "without_price"]).any():
-        parents = _known_parents(con, name, source, as_of)
-        checked = cross_check(_priced(rows, parents), parents)
     load_seq = next_load_seq(con)
     staged = []
-    with transaction(con):
+    for left_behind in raw_dir.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(left_behind)
+    with TemporaryDirectory(dir=raw_dir, prefix=UNFINISHED) as aside, transaction(con):
+        mapped = {
+            table: _parked(
+                _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id), day_zone),
+                Path(aside) / f"{table}.parquet",
+            )
+            for table, batch in batches.items()
+        }
+        rows = {
+            table: one.rows.select(*CHECKED_COLUMNS[table], *PROVENANCE).collect(engine="in-memory")
+            for table, one in mapped.items()
+            if table in CHECKED_COLUMNS
+        }
+        checked = cross_check(_priced(rows, {}))
+        if checked.quarantined["rule"].is_in(["orphan", "without_price"]).any():
+            parents = _known_parents(con, name, source, as_of)
+            checked = cross_check(_priced(rows, parents), parents)
+        del rows
         for table, one in mapped.items():
             content = f"{batches[table].batch_id}-{_mapping_hash(source, table)}"
             former = known.filter(pl.col("table") == table)
-            kept = one.rows
-            if checked.tables[table].height < kept.height:
+            kept = one.rows.collect(engine="in-memory")
+            quarantined = one.quarantined
+            refused_here = checked.quarantined.filter(pl.col("table") == table)
+            if not refused_here.is_empty():
+                quarantined = pl.concat([quarantined, with_whole_rows(refused_here, kept)])
                 kept = kept.join(checked.tables[table], on=list(PROVENANCE), how="semi", nulls_equal=True)
-            quarantined = pl.concat([one.quarantined, checked.quarantined.filter(pl.col("table") == table)])
             batch_id = f"{name}-{table}-{content}"
             counts = merge_batch(
                 con,
@@ -283,9 +300,18 @@ def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str
             f"source {name}, table {table}: none of the {rows_in:,} rows was accepted ({rules}). "
             f"First: {quarantined['advice'][0]}"
         )
-    keys = readable.select(key_columns(contract))
+    keys = readable.select(key_columns(contract)) if _is_full(source, table) else None
     read_rows = pl.concat([rows.select(PROVENANCE.keys()) for rows in (readable, repeated)]).unique().height
-    return _Mapped(contract, parts.accepted, quarantined, superseded, rows_in, keys, read_rows >= rows_in)
+    return _Mapped(contract, parts.accepted.lazy(), quarantined, superseded, rows_in, keys, read_rows >= rows_in)
+
+
+def _parked(one: _Mapped, path: Path) -> _Mapped:
+    """The same with its rows in a file where they are many: only one table at a time need fit into memory."""
+    rows = one.rows.collect(engine="in-memory")
+    if rows.height < _MANY_ROWS:
+        return one
+    rows.write_parquet(path, compression="lz4")
+    return replace(one, rows=pl.scan_parquet(path))
 
 
 def _known_parents(con: duckdb.DuckDBPyConnection, name: str, source: Source, as_of: date) -> dict[str, pl.DataFrame]:
