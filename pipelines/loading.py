@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +28,7 @@ from pipelines.sources.mapping import to_canonical
 from schemas.contract import Contract, key_columns
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_provenance, with_whole_rows
+from transforms.completeness import LOOK_BACK_DAYS, missing_days, shrunk
 from transforms.quality import CHECKED_COLUMNS, REFERENCES, cross_check
 from transforms.subscription_states import PRICE_COLUMNS, with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
@@ -47,10 +48,12 @@ class NothingAccepted(SourceError):
 
 @dataclass(frozen=True)
 class LandedBatch:
-    """One raw batch: its id and how many rows it holds."""
+    """One raw batch: its id, how many rows it holds, how many were promised, and what of these is not there."""
 
     batch_id: str
     rows: int
+    rows_promised: int | None = None
+    shortfall: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,18 +130,17 @@ def extract(
     """
     if isinstance(source, SampleSource):
         company = sample_company(source.accounts, source.seed, as_of)
-        raw = {table: with_provenance(company[table], name) for table in source_tables(source)}
+        read = {table: RawTable(name, table, with_provenance(company[table], name)) for table in source_tables(source)}
+    elif isinstance(source, ApiSource):
+        read = read_api(name, source, raw_dir / name / "objects", as_of, full=full)
     else:
-        if isinstance(source, ApiSource):
-            read = read_api(name, source, raw_dir / name / "objects", as_of, full=full)
-        else:
-            read = read_tables(name, source, base_dir, since)
-        raw = {table: read[table].frame for table in source_tables(source)}
+        read = read_tables(name, source, base_dir, since)
     batches = {}
-    for table, frame in raw.items():
+    for table in source_tables(source):
+        frame = read[table].frame
         batch_id = frame_hash(frame)[:16]
         land_raw(raw_dir, name, table, batch_id, frame)
-        batches[table] = LandedBatch(batch_id, frame.height)
+        batches[table] = LandedBatch(batch_id, frame.height, read[table].rows_promised, read[table].shortfall)
     newest = {table: asdict(batch) for table, batch in batches.items()}
     write_text(_newest_load(raw_dir, name), json.dumps(newest, indent=1))
     return batches
@@ -258,6 +260,11 @@ def stage(
                     one.superseded,
                     content,
                     "unchanged" if is_repeat else "loaded",
+                    batches[table].rows_promised,
+                    counts.new,
+                    counts.changed,
+                    counts.tombstoned,
+                    _incomplete(con, name, source, table, batches[table], one.rows_in, former, as_of),
                 ),
             )
             rules = quarantined.group_by("rule").agg(pl.struct("file", "row").n_unique().alias("rows")).sort("rule")
@@ -276,6 +283,29 @@ def stage(
                 )
             )
     return staged
+
+
+def _incomplete(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    table: str,
+    landed: LandedBatch,
+    rows_in: int,
+    former: pl.DataFrame,
+    as_of: date,
+) -> str | None:
+    """What a batch, staged just now, seems to lack."""
+    problems = [landed.shortfall]
+    if _is_full(source, table) and not former.is_empty():
+        problems.append(shrunk(rows_in, former["rows_extracted"][-1]))
+    if table == "daily_use":
+        days = con.execute(
+            "SELECT DISTINCT day FROM staging.daily_use WHERE source = ? AND deleted_on IS NULL AND day > ?",
+            [name, as_of - timedelta(days=LOOK_BACK_DAYS + 1)],
+        ).fetchall()
+        problems.append(missing_days([day for (day,) in days], as_of))
+    return "; ".join(problem for problem in problems if problem) or None
 
 
 def is_look_back(con: duckdb.DuckDBPyConnection, name: str, as_of: date) -> bool:
