@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -38,6 +38,7 @@ from warehouse.landing import land_raw, raw_path, read_raw_batch
 from warehouse.staging import current, merge_batch
 from warehouse.store import transaction
 
+_LOADS = "loads"
 _MANY_ROWS = 500_000
 """A table with more waits on disk while the other tables of its source are mapped."""
 
@@ -54,6 +55,15 @@ class LandedBatch:
     rows: int
     rows_promised: int | None = None
     shortfall: str | None = None
+
+
+@dataclass(frozen=True)
+class Load:
+    """One whole load of a source: the day of its run, and the batch of each table."""
+
+    source: str
+    as_of: date
+    batches: Mapping[str, LandedBatch]
 
 
 @dataclass(frozen=True)
@@ -141,15 +151,59 @@ def extract(
         batch_id = frame_hash(frame)[:16]
         land_raw(raw_dir, name, table, batch_id, frame)
         batches[table] = LandedBatch(batch_id, frame.height, read[table].rows_promised, read[table].shortfall)
-    newest = {table: asdict(batch) for table, batch in batches.items()}
-    write_text(_newest_load(raw_dir, name), json.dumps(newest, indent=1))
+    _note_load(raw_dir, Load(name, as_of, batches))
     return batches
 
 
-def newest_load(raw_dir: Path, name: str) -> dict[str, LandedBatch]:
-    """The batches of a source's newest whole load, by table."""
-    content = json.loads(_newest_load(raw_dir, name).read_text(encoding="utf-8"))
-    return {table: LandedBatch(**batch) for table, batch in content.items()}
+def loads(raw_dir: Path) -> Iterator[Load]:
+    """Every whole load of any source, the newest first."""
+    for path in sorted((raw_dir / _LOADS).glob("*.json"), reverse=True):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        batches = {table: LandedBatch(**batch) for table, batch in content["batches"].items()}
+        yield Load(content["source"], date.fromisoformat(content["as_of"]), batches)
+
+
+def newest_load(raw_dir: Path, name: str) -> Load:
+    """The newest whole load of a source. LookupError where it has none."""
+    load = next((load for load in loads(raw_dir) if load.source == name), None)
+    if load is None:
+        raise LookupError(f"source {name} has never been loaded: materialize raw/{name} first")
+    return load
+
+
+def _note_load(raw_dir: Path, load: Load) -> None:
+    """Adds a load to the list, unless it says what the source's newest says: what is repeated changes nothing."""
+    folder = raw_dir / _LOADS
+    folder.mkdir(parents=True, exist_ok=True)
+    if load == next((former for former in loads(raw_dir) if former.source == load.source), None):
+        return
+    number = 1 + max((int(path.stem) for path in folder.glob("*.json")), default=0)
+    write_text(folder / f"{number:08}.json", json.dumps(asdict(load), indent=1, default=str))
+
+
+def replay(
+    con: duckdb.DuckDBPyConnection,
+    sources: Mapping[str, Source],
+    raw_dir: Path,
+    day_zone: str,
+    progress: Callable[[str], None],
+) -> Load:
+    """Stages every load again, from raw batches alone, under the mappings of today; the newest load.
+
+    Loads of sources that `sources` no longer names are passed over, as are those that could not be staged then and
+    cannot now. Raises LookupError where nothing was ever loaded, FileNotFoundError where a batch is gone.
+    """
+    history = list(loads(raw_dir))
+    if not history:
+        raise LookupError(f"{raw_dir} holds no loads: there is nothing to rebuild from")
+    for load in reversed(history):
+        if load.source in sources:
+            progress(f"{load.source} as of {load.as_of}")
+            try:
+                stage(con, load.source, sources[load.source], raw_dir, load.as_of, day_zone, load)
+            except SourceError as error:
+                progress(f"not staged: {error}")
+    return history[0]
 
 
 def cursors(con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: Path) -> dict[str, Cursor]:
@@ -174,10 +228,6 @@ def cursors(con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: 
     return found
 
 
-def _newest_load(raw_dir: Path, name: str) -> Path:
-    return raw_dir / name / "newest_load.json"
-
-
 def stage(
     con: duckdb.DuckDBPyConnection,
     name: str,
@@ -185,8 +235,9 @@ def stage(
     raw_dir: Path,
     as_of: date,
     day_zone: str = "UTC",
+    load: Load | None = None,
 ) -> list[StagedTable]:
-    """Validates the newest load of a source and merges what is accepted into staging, all tables or none.
+    """Validates a load of a source, the newest unless given, and merges what is accepted into staging: all or nothing.
 
     Rows that break their contract or a cross-table rule go to quarantine with the rule. A day without a time begins at
     midnight of `day_zone`. A run for an earlier day than the source's newest load stages nothing: it sees what was
@@ -194,7 +245,7 @@ def stage(
     """
     if is_look_back(con, name, as_of):
         return []
-    batches = newest_load(raw_dir, name)
+    batches = (load or newest_load(raw_dir, name)).batches
     known = read_batches(con).filter(pl.col("source") == name)
     load_seq = next_load_seq(con)
     staged = []
