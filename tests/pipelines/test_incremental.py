@@ -348,6 +348,6 @@ def test_after_a_look_back_the_newest_day_is_right_again(shop):
 
 def test_all_published_facts_and_marts_are_compared():
     told_of_runs = {"marts.runs", "marts.data_quality", "marts.kpi_catalogue"}
-    of_identity = {"marts.identity_report", "marts.excluded_accounts"}
+    of_identity = {"marts.identity_report", "marts.identity_conflicts", "marts.excluded_accounts"}
     compared = {*core.ACCOUNT_FACTS, *MARTS}
     assert compared == PUBLISHED.keys() - told_of_runs - of_identity

@@ -101,6 +101,6 @@ def test_lists_then_events_then_the_healing_list_follow_the_state_of_the_server(
 
     second = read()["subscription_changes"]
     assert second.filter(pl.col("status") == "ended")["subscription_id"].to_list() == [ended]
-    assert second["quantity"].drop_nulls().unique().to_list() == [1]  # localstripe has no event for a change
+    # localstripe has no event for a change: at the latest the next full list shows it.
     healed = read(date(2026, 3, 8))["subscription_changes"].filter(pl.col("quantity") == 3)
     assert healed["subscription_id"].to_list() == [changed]
