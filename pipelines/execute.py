@@ -23,6 +23,8 @@ from warehouse.store import prepare
 Outcome = Literal["published", "source_failed", "audit_failed", "failed"]
 
 DAGSTER_YAML = """# Written once; change it as you like.
+nux:
+  enabled: false
 telemetry:
   enabled: false
 # Steps write events, not output: capturing it would cost a process a step.
