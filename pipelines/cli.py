@@ -30,6 +30,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(cli_sources.app, name="sources")
 app.command()(cli_report.report)
 _FARTHEST_DAYS = 366
+_MONTHS_RECONCILED = 4
 PIPE_WIDTH = 160
 """Columns of output that no terminal limits."""
 
@@ -85,6 +86,7 @@ def run(
             BAD_CONFIGURATION,
         )
     from pipelines.execute import rebuild_from_raw, run_job
+    from pipelines.reconciliation_marts import for_reading
     from pipelines.run import published_dir
     from pipelines.show import headlines
     from warehouse.publish import current_release, open_published
@@ -102,6 +104,9 @@ def run(
     elif report.outcome == "published" and release is not None:
         with open_published(published_dir(settings)) as con:
             _print_headlines(headlines(con), release.as_of)
+            reconciled = for_reading(con, _MONTHS_RECONCILED)
+        if not reconciled.is_empty():
+            _print_amounts(reconciled)
         same = f" --config {config}" if config else ""
         refused = [warning for warning in report.warnings if warning.place.endswith(": no_rows_refused")]
         if refused:
@@ -277,6 +282,15 @@ def _print_headlines(values: list[Any], as_of: date) -> None:
             for value, observed in ((one.value, one.is_observed), (one.before, one.was_observed))
         )
         table.add_row(one.kpi.name.en, *shown, _count(one.n))
+    out.print(table)
+
+
+def _print_amounts(rows: "pl.DataFrame") -> None:
+    table = Table(rows.columns[0])
+    for name in rows.columns[1:]:
+        table.add_column(name, justify="right")
+    for what, *amounts in rows.rows():
+        table.add_row(what, *(f"{amount:,.2f}" for amount in amounts))
     out.print(table)
 
 

@@ -14,6 +14,7 @@ from pipelines import (
     health_marts,
     kpi_values,
     onboarding_marts,
+    reconciliation_marts,
     records,
     support_marts,
     survey_marts,
@@ -60,6 +61,12 @@ STEPS: tuple[Step, ...] = (
     Step("adoption", usage_marts.ADOPTION_TABLES, usage_marts.build_adoption, _CUSTOMERS),
     Step("onboarding", onboarding_marts.ONBOARDING_TABLES, onboarding_marts.build_onboarding, _ATTRIBUTES),
     Step("value", value_marts.VALUE_TABLES, value_marts.build_value, core.MRR_MARTS),
+    Step(
+        "reconciliation",
+        reconciliation_marts.RECONCILIATION_TABLES,
+        reconciliation_marts.build_reconciliation,
+        (*core.ACCOUNT_FACTS, "facts.revenue_line"),
+    ),
     Step("segments", action_marts.SEGMENT_TABLES, action_marts.build_segments, core.MRR_MARTS),
     Step("health", health_marts.HEALTH_TABLES, health_marts.build_health, health_marts.HEALTH_READS),
     Step(

@@ -5,7 +5,7 @@ Money is in annualised minor units of `currency` (definitions section 0); days a
 
 import polars as pl
 
-from schemas.billing import SUBSCRIPTION_STATUSES
+from schemas.billing import INTERVALS, SUBSCRIPTION_STATUSES
 from schemas.contract import Contract, optional, required
 
 ACCOUNT_STATES = ("none", "paying", "paused", "temporarily_free")
@@ -30,6 +30,8 @@ class SubscriptionState(Contract, table="facts.subscription_state", key=("item_i
     valid_to: pl.Date = optional("First day on which it no longer holds; null while no end is known.")
     status: pl.String = required("Status of the item in billing.", isin=SUBSCRIPTION_STATUSES)
     quantity: pl.Int64 = required("Units (seats).", ge=0)
+    interval: pl.String = optional("Unit of the billing period.", isin=INTERVALS)
+    interval_count: pl.Int64 = required("Number of interval units in a billing period.", ge=1)
     arr_list_minor: pl.Int64 = required("Value at contract price, before discounts.", ge=0)
     arr_net_minor: pl.Int64 = required("Value after recurring discounts: the headline.", ge=0)
     arr_committed_minor: pl.Int64 = required("Net value less what is already asked to end or shrink.", ge=0)

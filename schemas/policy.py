@@ -99,6 +99,9 @@ class Policy(BaseModel):
     reactivation_window_days: int | None = Field(
         None, ge=1, description="Days after which a returning account counts as new; never where absent."
     )
+    late_record_days: int = Field(
+        45, ge=0, description="Days for which a difference to invoices may be a record that is still to come."
+    )
     small_n: int = Field(30, ge=1, description="Below this denominator a rate is marked `small_n`.")
     close_day: int = Field(8, ge=1, le=28, description="Day of the next month on which a month closes.")
     vip_arr_share_percent: int = Field(50, ge=0, le=100, description="Share of ARR that the vip accounts make.")

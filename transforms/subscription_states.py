@@ -62,7 +62,7 @@ def subscription_states(changes: pl.DataFrame, discounts: pl.DataFrame, policy: 
 
 _COLUMNS = [
     "account_id", "currency", "subscription_id", "item_id", "product", "plan", "valid_from", "valid_to", "status",
-    "quantity", *VALUES, "is_paused", "is_temporarily_free", "reason",
+    "quantity", "interval", "interval_count", *VALUES, "is_paused", "is_temporarily_free", "reason",
 ]  # fmt: skip
 
 

@@ -36,9 +36,8 @@ def _billed(company: Company) -> pl.DataFrame:
     key = who * 1024 + frame["number"].to_numpy()
     oddity = dice.uniform("invoice is odd", key)
     main = (frame["amount"] - frame["discount"]).to_numpy()
-    too_much = np.where(
-        (oddity >= 0.006) & (oddity < 0.008) & (main > 0), frame["amount"].to_numpy() // frame["seats"].to_numpy(), 0
-    )
+    is_too_much = (oddity >= 0.006) & (oddity < 0.008) & (main > 0) & (frame["kind"].to_numpy() == CYCLE)
+    too_much = np.where(is_too_much, frame["amount"].to_numpy() // frame["seats"].to_numpy(), 0)
     main = main + too_much
     one_time = np.where(frame["one_time"].to_numpy() == 1, UNIT[ONBOARDING_PRICE + people.currency[who]], 0)
     extra = (frame["add_on_amount"] - frame["add_on_discount"]).to_numpy()
@@ -195,27 +194,25 @@ def credit_notes(company: Company) -> pl.DataFrame:
     share = pl.Series(dice.whole("credited percent", 10, 60, key))
     kind = word(("outage", "goodwill"), dice.pick("credited because", (4, 6), key))
     has_rest, is_wrong = pl.col("rest") > 0, pl.col("too_much") > 0
-    return (
-        frame.with_columns(
-            day=pl.when(has_rest).then("ended").otherwise(later),
-            amount_minor=pl.when(has_rest)
-            .then("rest")
-            .when(is_wrong)
-            .then("too_much")
-            .when(is_kind)
-            .then(pl.col("main") * share // 100),
-            reason=pl.when(has_rest)
-            .then(pl.lit("unused_time"))
-            .when(is_wrong)
-            .then(pl.lit("billing_error"))
-            .otherwise(kind),
-            credit_note_id="x" + pl.col("suffix"),
-            invoice_id="n" + pl.col("suffix"),
-            line_id=pl.when(pl.col("amount") > 0).then("a" + pl.col("suffix")),
-            customer_id=customer_code(),
-        )
-        .filter(pl.col("amount_minor").is_not_null())
-        .with_columns(issued_at=as_instant("day", "second"), known=pl.col("day"))
+    later_notes = frame.with_columns(
+        letter=pl.lit("x"),
+        day=later,
+        amount_minor=pl.when(is_wrong)
+        .then("too_much")
+        .when(is_kind & ~has_rest.fill_null(False))
+        .then(pl.col("main") * share // 100),
+        reason=pl.when(is_wrong).then(pl.lit("billing_error")).otherwise(kind),
+    )
+    rests = frame.with_columns(
+        letter=pl.lit("y"), day=pl.col("ended"), amount_minor="rest", reason=pl.lit("unused_time")
+    ).filter(has_rest)
+    return pl.concat([later_notes.filter(pl.col("amount_minor").is_not_null()), rests]).with_columns(
+        credit_note_id=pl.col("letter") + pl.col("suffix"),
+        invoice_id="n" + pl.col("suffix"),
+        line_id=pl.when(pl.col("amount") > 0).then("a" + pl.col("suffix")),
+        customer_id=customer_code(),
+        issued_at=as_instant("day", "second"),
+        known=pl.col("day"),
     )
 
 

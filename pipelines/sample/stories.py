@@ -183,7 +183,11 @@ def _starts_and_ends() -> list[Story]:
         .state("2024-09-10", price=50_00, seats=3, item="c", product="Gold"),
         Story("ST-02", "cancellation at the period's end, asked for before", "2024-04-15")
         .state("2024-04-15", price=10_00)
-        .state("2024-06-15", "ended", price=10_00, requested="2024-06-08", reason="requested"),
+        .state("2024-06-15", "ended", price=10_00, requested="2024-06-08", reason="requested")
+        .invoice(1, "2024-04-15", "2024-05-15", 10_00, paid="2024-04-15")
+        .add("credit_notes", "2024-04-22", credit_note_id="credit-ST-02", invoice_id="inv-ST-02-1",
+             customer_id="cus_ST-02", issued_at=_moment("2024-04-22"), amount_minor=4_00, currency="USD",
+             reason="outage"),
         Story("ST-03", "start and cancellation on one day", "2024-03-12")
         .state("2024-03-12")
         .state("2024-03-12", "ended", reason="requested"),
@@ -220,7 +224,8 @@ def _starts_and_ends() -> list[Story]:
         .state("2025-03-01", price="free-usd"),
         Story("ST-12", "new and churned within one month", "2025-05-05")
         .state("2025-05-05", seats=2)
-        .state("2025-05-23", "ended", seats=2, reason="requested"),
+        .state("2025-05-23", "ended", seats=2, reason="requested")
+        .invoice(1, "2025-05-05", "2025-06-05", 38_00, paid="2025-05-05"),
         Story("ST-13", "comes back after more than a year", "2023-02-14")
         .state("2023-02-14", seats=8)
         .state("2024-02-14", "ended", seats=8, reason="competitor")
@@ -238,7 +243,8 @@ def _discounts() -> list[Story]:
         .discount("2025-02-01", None, "forever", percent=10_000),
         Story("ST-22", "coupon for one period of a monthly plan: no effect", "2024-05-01")
         .state("2024-05-01", seats=2)
-        .discount("2024-05-01", None, "once", percent=5_000),
+        .discount("2024-05-01", None, "once", percent=5_000)
+        .invoice(1, "2024-05-01", "2024-06-01", 19_00, paid="2024-05-01"),
         Story("ST-23", "coupon for one period of a yearly plan: lower for the year", "2024-05-01")
         .state("2024-05-01", price="team-usd-year-v1", seats=2)
         .discount("2024-05-01", None, "once", percent=2_500),
@@ -260,7 +266,9 @@ def _payments_and_pauses() -> list[Story]:
         Story("ST-30", "pause that is resumed", "2024-01-10")
         .state("2024-01-10", seats=4)
         .state("2024-06-10", "paused", seats=4, reason="requested")
-        .state("2024-08-01", seats=4, reason="resume"),
+        .state("2024-08-01", seats=4, reason="resume")
+        .invoice(1, "2024-05-11", "2024-06-11", 76_00, paid="2024-05-11")
+        .invoice(2, "2024-08-01", "2024-09-01", 76_00, paid="2024-08-01"),
         Story("ST-31", "pause longer than the logo is kept, resumed after all", "2024-01-10")
         .state("2024-01-10", seats=4)
         .state("2024-06-10", "paused", seats=4, reason="requested")
@@ -283,6 +291,7 @@ def _payments_and_pauses() -> list[Story]:
         .state("2024-11-03", seats=2)
         .state("2025-03-03", "past_due", seats=2, past_due="2025-03-03")
         .state("2025-03-28", "ended", seats=2, reason="payment_failed")
+        .invoice(1, "2025-03-03", "2025-04-03", 38_00, paid=None, status="uncollectible")
         .add("loss_reasons", "2025-04-02", loss_id="loss-ST-35", account_id="ST-35", lost_on=_day("2025-03-28"),
              reason="competitor"),
         Story("ST-36", "fixed term renewed late, within grace, at a higher price", "2023-09-01")
@@ -382,7 +391,8 @@ def _prices_and_products() -> list[Story]:
         Story("ST-66", "50 dollars every two weeks", "2024-01-15")
         .state("2024-01-15", price=50_00, interval="week", count=2),
         Story("ST-67", "half-yearly payment of an amount that does not divide by the month", "2024-01-15")
-        .state("2024-01-15", price=99_99, interval="half_year"),
+        .state("2024-01-15", price=99_99, interval="half_year")
+        .invoice(1, "2024-01-15", "2024-07-15", 99_98, paid="2024-01-15"),
         Story("ST-68", "tests of the company itself", "2024-01-15")
         .state("2024-01-15", seats=500)
         .add("excluded_accounts", "2024-01-15", account_id="ST-68", reason="test", note="Load test"),

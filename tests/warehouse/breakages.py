@@ -342,6 +342,31 @@ BREAKAGES = {
     "5_values_are_those_of_the_marts": one(VALUES, "value = value + 1", "kpi = 'csat' AND value IS NOT NULL"),
     "6_values_occur_once": f"INSERT INTO {VALUES} SELECT * FROM {VALUES} WHERE kpi = 'nps' LIMIT 1",
     "5_values_of_members_add_up": one(VALUES, "numerator = numerator + 1", "kpi = 'mrr' AND dimension = 'plan'"),
+    # MRR and invoices
+    "17_no_unknown_difference": one(
+        "facts.reconciliation", "bucket = 'unknown', began_before_first_load = false", "bucket = 'timing'"
+    ),
+    "17_no_unknown_difference_before_the_first_load": one(
+        "facts.reconciliation", "bucket = 'unknown'", "bucket = 'timing' AND began_before_first_load"
+    ),
+    "17_differences_have_one_bucket": one("facts.reconciliation", "bucket = NULL", "bucket = 'pause'"),
+    "17_every_recurring_line_is_reconciled": one(
+        "facts.reconciliation",
+        "invoiced_minor = invoiced_minor + 1, difference_minor = difference_minor + 1",
+        "bucket = 'timing'",
+    ),
+    "17_buckets_add_up_by_account": one("marts.reconciliation", "pause_minor = pause_minor + 1", "pause_minor <> 0"),
+    "17_buckets_add_up_by_month": one(
+        "marts.reconciliation_by_month", "pause_minor = pause_minor + 1", "basis = 'reporting'"
+    ),
+    "17_accounts_are_the_sum_of_services": one(
+        "marts.reconciliation", "timing_minor = timing_minor + 1, pause_minor = pause_minor - 1", "pause_minor <> 0"
+    ),
+    "17_months_are_the_sum_of_accounts": one(
+        "marts.reconciliation_by_month",
+        "timing_minor = timing_minor + 1, pause_minor = pause_minor - 1",
+        "basis = 'native' AND pause_minor <> 0",
+    ),
     # Closed months
     "16_closed_months_never_change": """
         INSERT INTO meta.closed_months_found
