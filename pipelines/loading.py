@@ -23,12 +23,15 @@ from pipelines.sources.databases import Cursor, read_database
 from pipelines.sources.fetching import first_page, read_api
 from pipelines.sources.files import RawTable, read_raw
 from pipelines.sources.mapping import to_canonical
+from pipelines.sources.redaction import plan_of, redacted
 from schemas.contract import Contract, key_columns
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_provenance
 from transforms.quality import REFERENCES, cross_check
 from transforms.subscription_states import PRICE_COLUMNS, with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
+from warehouse.erased import Erased
+from warehouse.erased import load as load_erased
 from warehouse.files import write_text
 from warehouse.hashing import frame_hash
 from warehouse.landing import land_raw, raw_path, read_raw_batch
@@ -117,26 +120,37 @@ def extract(
     """Lands every table of a source as one raw batch each, and notes them as the source's newest load.
 
     The batch id is the hash of the rows, so extracting the same rows again lands nothing. Nothing lands unless every
-    table could be read. `since`: what `cursors` tells; `full`: APIs list everything anew. Raises a `SourceError` that
-    names the file and what to do.
+    table could be read. `since`: what `cursors` tells; `full`: APIs list everything anew. Nothing of people who are
+    erased lands, and what is left of an erased batch keeps its id. Raises a `SourceError` that names the file and what
+    to do.
     """
+    erased = _finished_erasures(raw_dir)
     if isinstance(source, SampleSource):
         company = sample_company(source.accounts, source.seed, as_of)
         raw = {table: with_provenance(company[table], name) for table in source_tables(source)}
     else:
         if isinstance(source, ApiSource):
-            read = read_api(name, source, raw_dir / name / "objects", as_of, full=full)
+            read = read_api(name, source, raw_dir / name / "objects", as_of, full=full, erased=erased)
         else:
             read = read_tables(name, source, base_dir, since)
         raw = {table: read[table].frame for table in source_tables(source)}
     batches = {}
-    for table, frame in raw.items():
-        batch_id = frame_hash(frame)[:16]
+    for table, whole in raw.items():
+        frame = redacted(whole, plan_of(table, source, whole.columns), erased)
+        content = frame_hash(frame)[:16]
+        batch_id = erased.batches.get(f"{name}/{table}/{content}", content)
         land_raw(raw_dir, name, table, batch_id, frame)
         batches[table] = LandedBatch(batch_id, frame.height)
     newest = {table: asdict(batch) for table, batch in batches.items()}
     write_text(_newest_load(raw_dir, name), json.dumps(newest, indent=1))
     return batches
+
+
+def _finished_erasures(raw_dir: Path) -> Erased:
+    erased = load_erased(raw_dir)
+    if erased.is_unfinished:
+        raise SourceError("an erasure was broken off before it had removed everything: finish it with `kpis erase`")
+    return erased
 
 
 def newest_load(raw_dir: Path, name: str) -> dict[str, LandedBatch]:
@@ -185,6 +199,7 @@ def stage(
     midnight of `day_zone`. A run for an earlier day than the source's newest load stages nothing: it sees what was
     recorded by its day. Invariant 20.
     """
+    _finished_erasures(raw_dir)
     if is_look_back(con, name, as_of):
         return []
     batches = newest_load(raw_dir, name)
