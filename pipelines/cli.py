@@ -56,6 +56,9 @@ def run(
     full: Annotated[
         bool, typer.Option(help="Rebuild every account, not only the changed ones, and read sources from their start.")
     ] = False,
+    from_raw: Annotated[
+        bool, typer.Option("--from-raw", help="Rebuild the whole warehouse from the raw batches, without the sources.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Publish nothing: show what the policy would change of what is published.")
     ] = False,
@@ -81,13 +84,17 @@ def run(
             "nothing could be published for those any more: take the day up to which the numbers shall go.",
             BAD_CONFIGURATION,
         )
-    from pipelines.execute import run_job
+    from pipelines.execute import rebuild_from_raw, run_job
     from pipelines.run import published_dir
     from pipelines.show import headlines
     from warehouse.publish import current_release, open_published
 
+    day = as_of.date() if as_of else None
     with _progress(quiet=as_json):
-        report = run_job(settings, as_of.date() if as_of else None, full=full)
+        try:
+            report = rebuild_from_raw(settings, day) if from_raw else run_job(settings, day, full=full)
+        except (LookupError, OSError) as error:
+            _fail(f"{error}", EXIT_CODES["failed"])
     release = current_release(published_dir(settings))
     if as_json:
         facts = {"outcome": report.outcome, "run_id": report.run_id, "release": release.name if release else None}

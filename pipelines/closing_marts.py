@@ -220,8 +220,10 @@ _FOUND = ("month", "closed_on", "accounts_hash", "kpis_hash")
 
 
 def known_through(con: duckdb.DuckDBPyConnection, run: Run) -> date:
-    """The last day, up to `as_of`, whose rows every source has delivered. Definitions section 17."""
+    """The last day, up to `as_of`, whose rows every source has delivered completely. Definitions section 17."""
     batches = read_batches(con).filter(pl.col("recorded_on") <= run.as_of)
+    gaps = batches.filter(pl.col("incomplete").is_not_null()).select("source", "load_seq").unique()
+    batches = batches.join(gaps, on=["source", "load_seq"], how="anti")
     loaded: dict[str, date] = dict(
         batches.group_by("source").agg(pl.col("recorded_on").max()).select("source", "recorded_on").rows()
     )

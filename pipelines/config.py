@@ -218,10 +218,27 @@ class TableMapping(_Model, ABC):
         return value
 
 
+class ControlTotal(_Model):
+    """A column whose sum the control file promises."""
+
+    column: str
+    promised: str
+
+
+class Control(_Model):
+    """A CSV file beside the exports that says how many rows each of them holds."""
+
+    file: str
+    name: str = "file"
+    rows: str = "rows"
+    total: ControlTotal | None = None
+
+
 class FileTable(TableMapping):
     """A canonical table from files."""
 
     files: tuple[str, ...] = Field(min_length=1)
+    control: Control | None = None
 
     @property
     def origin(self) -> tuple[str, ...]:

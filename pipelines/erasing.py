@@ -7,6 +7,7 @@ known from them alone.
 """
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ import polars as pl
 
 from pipelines.closing_marts import closed_dir
 from pipelines.config import ApiSource, SampleSource, Settings
-from pipelines.loading import newest_load
+from pipelines.loading import loads
 from pipelines.run import published_dir, raw_dir, warehouse_file
 from pipelines.sources.fetching import erase_objects
 from pipelines.sources.files import RawTable
@@ -232,13 +233,14 @@ def _emptied_rows(source: str, table: str, pairs: pl.DataFrame) -> pl.DataFrame:
 def _rewrite(settings: Settings, erased: Erased, batches: list[_Batch]) -> None:
     """Puts what is left in place of the batches. They keep their ids, also when a source gives the same rows again."""
     raw = raw_dir(settings)
-    for path in raw.glob(f"*/*/{files.UNFINISHED}*"):
-        path.unlink()
-    newest = {
-        (path.parent.name, table): batch.batch_id
-        for path in raw.glob("*/newest_load.json")
-        for table, batch in newest_load(raw, path.parent.name).items()
-    }
+    for left_behind in raw.glob(f"{files.UNFINISHED}*"):
+        shutil.rmtree(left_behind)
+    for left_behind in raw.glob(f"*/*/{files.UNFINISHED}*"):
+        left_behind.unlink()
+    newest: dict[tuple[str, str], str] = {}
+    for load in loads(raw):
+        for table, landed in load.batches.items():
+            newest.setdefault((load.source, table), landed.batch_id)
     # Of batches that are alike now, the newest gives its id.
     batches = sorted(batches, key=lambda one: newest.get((one.source, one.table)) == one.path.stem)
     ids = {f"{one.source}/{one.table}/{one.left}": one.path.stem for one in batches}

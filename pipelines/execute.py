@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 import dagster as dg
+import duckdb
 
+from pipelines import loading
+from pipelines.assets import PROGRESS
 from pipelines.config import Settings
 from pipelines.definitions import JOB, build_defs, run_config
+from pipelines.run import raw_dir, warehouse_file
+from warehouse.files import move_into_place, unfinished
+from warehouse.store import prepare
 
 Outcome = Literal["published", "source_failed", "audit_failed", "failed"]
 
@@ -60,12 +66,24 @@ def dagster_home(settings: Settings) -> Path:
     return home
 
 
-def run_job(settings: Settings, as_of: date | None = None, *, full: bool = False) -> RunReport:
-    """Runs the daily job here and now, and says how it ended. The error is in the report, not raised."""
-    job = build_defs(settings).resolve_job_def(JOB)
+def run_job(
+    settings: Settings, as_of: date | None = None, *, full: bool = False, without_sources: bool = False
+) -> RunReport:
+    """Runs the daily job here and now, and says how it ended. The error is in the report, not raised.
+
+    `without_sources`: from what is staged, without extraction and staging.
+    """
+    defs = build_defs(settings)
+    job = defs.resolve_job_def(JOB)
     config = run_config(as_of.isoformat() if as_of else None, full, quiet=True)
+    selected = sorted(key for key in job.asset_layer.executable_asset_keys if key.path[0] not in ("raw", "staging"))
     with _instance(settings) as dagster:
-        result = job.execute_in_process(run_config=config, instance=dagster, raise_on_error=False)
+        result = job.execute_in_process(
+            run_config=config,
+            instance=dagster,
+            raise_on_error=False,
+            asset_selection=selected if without_sources else None,
+        )
     checks = [check for check in result.get_asset_check_evaluations() if not check.passed]
     broken = [check for check in checks if check.severity == dg.AssetCheckSeverity.ERROR]
     failed = [_step_failure(event) for event in result.get_step_failure_events()]
@@ -101,3 +119,37 @@ def _step_failure(event: dg.DagsterEvent) -> Failure:
 
 def _check_failure(check: dg.AssetCheckEvaluation) -> Failure:
     return Failure(f"{check.asset_key.to_user_string()}: {check.check_name}", check.description or "")
+
+
+def rebuild_from_raw(settings: Settings, as_of: date | None) -> RunReport:
+    """Stages every raw batch again into a new warehouse file, puts it in place of the old one, and runs the rest.
+
+    Without `as_of` for the day of the newest load. Sources are not touched. Raises BlockingIOError where a run is on;
+    else as `loading.replay`.
+    """
+    path = warehouse_file(settings)
+    _refuse_while_in_use(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = unfinished(path)
+    aside.unlink(missing_ok=True)
+    sources, zone = settings.sources.sources, settings.policy.reporting_timezone
+    with duckdb.connect(aside) as con:
+        prepare(con)
+        newest = loading.replay(con, sources, raw_dir(settings), zone, PROGRESS.info)
+    # What the old file had not yet taken in belongs to no other.
+    path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+    move_into_place(path)
+    return run_job(settings, as_of or newest.as_of, full=True, without_sources=True)
+
+
+def _refuse_while_in_use(path: Path) -> None:
+    """A file that cannot be opened for another reason is what a rebuild is for."""
+    if not path.exists():
+        return
+    try:
+        duckdb.connect(path).close()
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise BlockingIOError("another run is using the warehouse: wait for its end") from None
+    except duckdb.Error:
+        return

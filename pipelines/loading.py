@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import date
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import polars as pl
@@ -26,17 +28,22 @@ from pipelines.sources.mapping import to_canonical
 from pipelines.sources.redaction import plan_of, redacted
 from schemas.contract import Contract, key_columns
 from schemas.sources import CONTRACTS
-from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_provenance
-from transforms.quality import REFERENCES, cross_check
+from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_provenance, with_whole_rows
+from transforms.completeness import LOOK_BACK_DAYS, missing_days, shrunk
+from transforms.quality import CHECKED_COLUMNS, REFERENCES, cross_check
 from transforms.subscription_states import PRICE_COLUMNS, with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
 from warehouse.erased import Erased
 from warehouse.erased import load as load_erased
-from warehouse.files import write_text
+from warehouse.files import UNFINISHED, write_text
 from warehouse.hashing import frame_hash
 from warehouse.landing import land_raw, raw_path, read_raw_batch
 from warehouse.staging import current, merge_batch
 from warehouse.store import transaction
+
+_LOADS = "loads"
+_MANY_ROWS = 500_000
+"""A table with more waits on disk while the other tables of its source are mapped."""
 
 
 class NothingAccepted(SourceError):
@@ -45,10 +52,21 @@ class NothingAccepted(SourceError):
 
 @dataclass(frozen=True)
 class LandedBatch:
-    """One raw batch: its id and how many rows it holds."""
+    """One raw batch: its id, how many rows it holds, how many were promised, and what of these is not there."""
 
     batch_id: str
     rows: int
+    rows_promised: int | None = None
+    shortfall: str | None = None
+
+
+@dataclass(frozen=True)
+class Load:
+    """One whole load of a source: the day of its run, and the batch of each table."""
+
+    source: str
+    as_of: date
+    batches: Mapping[str, LandedBatch]
 
 
 @dataclass(frozen=True)
@@ -73,12 +91,12 @@ class _Mapped:
     """Canonical rows of one table with their provenance, and what was refused or superseded so far."""
 
     contract: type[Contract]
-    rows: pl.DataFrame
+    rows: pl.LazyFrame
     quarantined: pl.DataFrame
     superseded: int
     rows_in: int
-    keys: pl.DataFrame
-    """Keys of all rows whose cells could be read, refused ones too: a refused row is not a deleted one."""
+    keys: pl.DataFrame | None
+    """Of a full list the keys of all rows whose cells could be read, refused ones too: a refused row is not deleted."""
     all_keys_known: bool
     """Whether that is every row: if not, a key that is missing may be that of a row that could not be read."""
 
@@ -127,22 +145,20 @@ def extract(
     erased = _finished_erasures(raw_dir)
     if isinstance(source, SampleSource):
         company = sample_company(source.accounts, source.seed, as_of)
-        raw = {table: with_provenance(company[table], name) for table in source_tables(source)}
+        read = {table: RawTable(name, table, with_provenance(company[table], name)) for table in source_tables(source)}
+    elif isinstance(source, ApiSource):
+        read = read_api(name, source, raw_dir / name / "objects", as_of, full=full, erased=erased)
     else:
-        if isinstance(source, ApiSource):
-            read = read_api(name, source, raw_dir / name / "objects", as_of, full=full, erased=erased)
-        else:
-            read = read_tables(name, source, base_dir, since)
-        raw = {table: read[table].frame for table in source_tables(source)}
+        read = read_tables(name, source, base_dir, since)
     batches = {}
-    for table, whole in raw.items():
+    for table in source_tables(source):
+        whole = read[table].frame
         frame = redacted(whole, plan_of(table, source, whole.columns), erased)
         content = frame_hash(frame)[:16]
         batch_id = erased.batches.get(f"{name}/{table}/{content}", content)
         land_raw(raw_dir, name, table, batch_id, frame)
-        batches[table] = LandedBatch(batch_id, frame.height)
-    newest = {table: asdict(batch) for table, batch in batches.items()}
-    write_text(_newest_load(raw_dir, name), json.dumps(newest, indent=1))
+        batches[table] = LandedBatch(batch_id, frame.height, read[table].rows_promised, read[table].shortfall)
+    _note_load(raw_dir, Load(name, as_of, batches))
     return batches
 
 
@@ -153,10 +169,56 @@ def _finished_erasures(raw_dir: Path) -> Erased:
     return erased
 
 
-def newest_load(raw_dir: Path, name: str) -> dict[str, LandedBatch]:
-    """The batches of a source's newest whole load, by table."""
-    content = json.loads(_newest_load(raw_dir, name).read_text(encoding="utf-8"))
-    return {table: LandedBatch(**batch) for table, batch in content.items()}
+def loads(raw_dir: Path) -> Iterator[Load]:
+    """Every whole load of any source, the newest first."""
+    for path in sorted((raw_dir / _LOADS).glob("*.json"), reverse=True):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        batches = {table: LandedBatch(**batch) for table, batch in content["batches"].items()}
+        yield Load(content["source"], date.fromisoformat(content["as_of"]), batches)
+
+
+def newest_load(raw_dir: Path, name: str) -> Load:
+    """The newest whole load of a source. LookupError where it has none."""
+    load = next((load for load in loads(raw_dir) if load.source == name), None)
+    if load is None:
+        raise LookupError(f"source {name} has never been loaded: materialize raw/{name} first")
+    return load
+
+
+def _note_load(raw_dir: Path, load: Load) -> None:
+    """Adds a load to the list, unless it says what the source's newest says: what is repeated changes nothing."""
+    folder = raw_dir / _LOADS
+    folder.mkdir(parents=True, exist_ok=True)
+    if load == next((former for former in loads(raw_dir) if former.source == load.source), None):
+        return
+    number = 1 + max((int(path.stem) for path in folder.glob("*.json")), default=0)
+    write_text(folder / f"{number:08}.json", json.dumps(asdict(load), indent=1, default=str))
+
+
+def replay(
+    con: duckdb.DuckDBPyConnection,
+    sources: Mapping[str, Source],
+    raw_dir: Path,
+    day_zone: str,
+    progress: Callable[[str], None],
+) -> Load:
+    """Stages every load again, from raw batches alone, under the mappings of today; the newest load.
+
+    Loads of sources that `sources` no longer names are passed over, as are those that could not be staged then and
+    cannot now. Raises LookupError where nothing was ever loaded, FileNotFoundError where a batch is gone.
+    """
+    _finished_erasures(raw_dir)
+    history = list(loads(raw_dir))
+    if not history:
+        raise LookupError(f"{raw_dir} holds no loads: there is nothing to rebuild from")
+    for load in reversed(history):
+        if load.source in sources:
+            progress(f"{load.source} as of {load.as_of}")
+            try:
+                stage(con, load.source, sources[load.source], raw_dir, load.as_of, day_zone, load)
+            except SourceError as error:
+                progress(f"not staged: {error}")
+    return history[0]
 
 
 def cursors(con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: Path) -> dict[str, Cursor]:
@@ -181,10 +243,6 @@ def cursors(con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: 
     return found
 
 
-def _newest_load(raw_dir: Path, name: str) -> Path:
-    return raw_dir / name / "newest_load.json"
-
-
 def stage(
     con: duckdb.DuckDBPyConnection,
     name: str,
@@ -192,8 +250,9 @@ def stage(
     raw_dir: Path,
     as_of: date,
     day_zone: str = "UTC",
+    load: Load | None = None,
 ) -> list[StagedTable]:
-    """Validates the newest load of a source and merges what is accepted into staging, all tables or none.
+    """Validates a load of a source, the newest unless given, and merges what is accepted into staging: all or nothing.
 
     Rows that break their contract or a cross-table rule go to quarantine with the rule. A day without a time begins at
     midnight of `day_zone`. A run for an earlier day than the source's newest load stages nothing: it sees what was
@@ -202,27 +261,39 @@ def stage(
     _finished_erasures(raw_dir)
     if is_look_back(con, name, as_of):
         return []
-    batches = newest_load(raw_dir, name)
+    batches = (load or newest_load(raw_dir, name)).batches
     known = read_batches(con).filter(pl.col("source") == name)
-    mapped = {
-        table: _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id), day_zone)
-        for table, batch in batches.items()
-    }
-    rows = {table: one.rows for table, one in mapped.items()}
-    checked = cross_check(_priced(rows, {}))
-    if checked.quarantined["rule"].is_in(["orphan", "without_price"]).any():
-        parents = _known_parents(con, name, source, as_of)
-        checked = cross_check(_priced(rows, parents), parents)
     load_seq = next_load_seq(con)
     staged = []
-    with transaction(con):
+    for left_behind in raw_dir.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(left_behind)
+    with TemporaryDirectory(dir=raw_dir, prefix=UNFINISHED) as aside, transaction(con):
+        mapped = {
+            table: _parked(
+                _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id), day_zone),
+                Path(aside) / f"{table}.parquet",
+            )
+            for table, batch in batches.items()
+        }
+        rows = {
+            table: one.rows.select(*CHECKED_COLUMNS[table], *PROVENANCE).collect(engine="in-memory")
+            for table, one in mapped.items()
+            if table in CHECKED_COLUMNS
+        }
+        checked = cross_check(_priced(rows, {}))
+        if checked.quarantined["rule"].is_in(["orphan", "without_price"]).any():
+            parents = _known_parents(con, name, source, as_of)
+            checked = cross_check(_priced(rows, parents), parents)
+        del rows
         for table, one in mapped.items():
             content = f"{batches[table].batch_id}-{_mapping_hash(source, table)}"
             former = known.filter(pl.col("table") == table)
-            kept = one.rows
-            if checked.tables[table].height < kept.height:
+            kept = one.rows.collect(engine="in-memory")
+            quarantined = one.quarantined
+            refused_here = checked.quarantined.filter(pl.col("table") == table)
+            if not refused_here.is_empty():
+                quarantined = pl.concat([quarantined, with_whole_rows(refused_here, kept)])
                 kept = kept.join(checked.tables[table], on=list(PROVENANCE), how="semi", nulls_equal=True)
-            quarantined = pl.concat([one.quarantined, checked.quarantined.filter(pl.col("table") == table)])
             batch_id = f"{name}-{table}-{content}"
             counts = merge_batch(
                 con,
@@ -256,6 +327,11 @@ def stage(
                     one.superseded,
                     content,
                     "unchanged" if is_repeat else "loaded",
+                    batches[table].rows_promised,
+                    counts.new,
+                    counts.changed,
+                    counts.tombstoned,
+                    _incomplete(con, name, source, table, batches[table], one.rows_in, former, as_of),
                 ),
             )
             rules = quarantined.group_by("rule").agg(pl.struct("file", "row").n_unique().alias("rows")).sort("rule")
@@ -274,6 +350,29 @@ def stage(
                 )
             )
     return staged
+
+
+def _incomplete(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    table: str,
+    landed: LandedBatch,
+    rows_in: int,
+    former: pl.DataFrame,
+    as_of: date,
+) -> str | None:
+    """What a batch, staged just now, seems to lack."""
+    problems = [landed.shortfall]
+    if _is_full(source, table) and not former.is_empty():
+        problems.append(shrunk(rows_in, former["rows_extracted"][-1]))
+    if table == "daily_use":
+        days = con.execute(
+            "SELECT DISTINCT day FROM staging.daily_use WHERE source = ? AND deleted_on IS NULL AND day > ?",
+            [name, as_of - timedelta(days=LOOK_BACK_DAYS + 1)],
+        ).fetchall()
+        problems.append(missing_days([day for (day,) in days], as_of))
+    return "; ".join(problem for problem in problems if problem) or None
 
 
 def is_look_back(con: duckdb.DuckDBPyConnection, name: str, as_of: date) -> bool:
@@ -298,9 +397,18 @@ def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str
             f"source {name}, table {table}: none of the {rows_in:,} rows was accepted ({rules}). "
             f"First: {quarantined['advice'][0]}"
         )
-    keys = readable.select(key_columns(contract))
+    keys = readable.select(key_columns(contract)) if _is_full(source, table) else None
     read_rows = pl.concat([rows.select(PROVENANCE.keys()) for rows in (readable, repeated)]).unique().height
-    return _Mapped(contract, parts.accepted, quarantined, superseded, rows_in, keys, read_rows >= rows_in)
+    return _Mapped(contract, parts.accepted.lazy(), quarantined, superseded, rows_in, keys, read_rows >= rows_in)
+
+
+def _parked(one: _Mapped, path: Path) -> _Mapped:
+    """The same with its rows in a file where they are many: only one table at a time need fit into memory."""
+    rows = one.rows.collect(engine="in-memory")
+    if rows.height < _MANY_ROWS:
+        return one
+    rows.write_parquet(path, compression="lz4")
+    return replace(one, rows=pl.scan_parquet(path))
 
 
 def _known_parents(con: duckdb.DuckDBPyConnection, name: str, source: Source, as_of: date) -> dict[str, pl.DataFrame]:

@@ -79,6 +79,11 @@ def _data_quality(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
         "rows_quarantined",
         "rows_superseded",
         "status",
+        "rows_promised",
+        "rows_new",
+        "rows_changed",
+        "rows_deleted",
+        "incomplete",
         table_name="table",
     )
 

@@ -376,6 +376,11 @@ DataQuality = mart(
         count("rows_quarantined", "Rows that were refused."),
         count("rows_superseded", "Rows that another row of the batch with the same key replaces."),
         text("status", "How the batch ended."),
+        count("rows_promised", "Rows that the source said it gives; null where it says nothing.", nullable=True),
+        count("rows_new", "Accepted rows whose key was not known."),
+        count("rows_changed", "Accepted rows with other content than was known."),
+        count("rows_deleted", "Known rows that a full list no longer has: deleted in the source."),
+        text("incomplete", "What is missing: no month closes before it has arrived.", nullable=True),
     ],
 )
 

@@ -109,6 +109,22 @@ def settle(table: str, frame: pl.DataFrame, refusals: Sequence[Refusal], superse
     )
 
 
+def with_whole_rows(quarantined: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+    """The refused rows with `raw` from all columns of the frame, where the rules have seen only some of them."""
+    refused = quarantined.select(_file="file", _row="row").unique()
+    whole = (
+        frame.join(refused, on=["_file", "_row"], how="semi", nulls_equal=True)
+        .select(file="_file", row="_row", raw=pl.struct(pl.exclude(list(PROVENANCE))).struct.json_encode())
+        .sort(pl.all())
+        .unique(["file", "row"], keep="first", maintain_order=True)
+    )
+    return (
+        quarantined.drop("raw")
+        .join(whole, on=["file", "row"], how="left", nulls_equal=True, maintain_order="left")
+        .select(list(QUARANTINE))
+    )
+
+
 def quarantine(table: str, frame: pl.DataFrame, refusals: Sequence[Refusal]) -> pl.DataFrame:
     """The columns of `QUARANTINE` for every row of the frame and rule that it breaks, in the order of rows.
 

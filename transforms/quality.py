@@ -7,6 +7,7 @@ import polars as pl
 
 from schemas.validation import QUARANTINE, Refusal, none_of, settle
 from transforms import runs
+from transforms.subscription_states import PRICE_COLUMNS
 
 PRICED_STATUSES = ("active", "past_due")
 """Statuses whose item can have a value (decision 3): without a price it would silently count as nothing."""
@@ -39,6 +40,28 @@ REFERENCES = (
 """Children of a table stand after the references of the table itself, so that children of a refused row follow it."""
 
 
+CHECKED_COLUMNS: dict[str, tuple[str, ...]] = {
+    table: tuple(
+        dict.fromkeys(
+            [
+                *(reference.column for reference in REFERENCES if reference.table == table),
+                *(reference.key for reference in REFERENCES if reference.parent == table),
+                *others,
+            ]
+        )
+    )
+    for table, others in {
+        **{table: () for reference in REFERENCES for table in (reference.table, reference.parent)},
+        "prices": PRICE_COLUMNS,
+        "subscription_changes": ("status", "quantity", *PRICE_COLUMNS),
+        "survey_responses": ("score",),
+        "surveys": ("scale_min", "scale_max"),
+        "contracts": ("contract_id", "term_start", "term_end"),
+    }.items()
+}
+"""The columns that the rules of this module read, by table; tables without any are not checked."""
+
+
 class Checked(NamedTuple):
     """Tables after the cross-table rules, and what these refused (columns of `schemas.validation.QUARANTINE`)."""
 
@@ -49,7 +72,7 @@ class Checked(NamedTuple):
 def cross_check(tables: Mapping[str, pl.DataFrame], known: Mapping[str, pl.DataFrame] | None = None) -> Checked:
     """Applies every rule of this module to the tables that are observed, by table name.
 
-    Each frame has its contract's columns and those of `schemas.validation.PROVENANCE`; price columns of
+    Each frame has its `CHECKED_COLUMNS` and those of `schemas.validation.PROVENANCE`; price columns of
     `subscription_changes` are filled from prices already. `known`: keys of parent tables that earlier loads or other
     sources gave. A row that breaks a rule leaves its table; nothing is refused for a parent table that is not observed.
     """

@@ -30,6 +30,11 @@ class Batches(Contract, table="batches", key=("batch_id",)):
     rows_superseded: pl.Int64 = required("Rows that another row of the batch with the same key replaces.")
     content_hash: pl.String = required("Hash of the extracted rows.")
     status: pl.String = required("How the batch ended.")
+    rows_promised: pl.Int64 = optional("Rows that the source said it gives; null where it says nothing.")
+    rows_new: pl.Int64 = required("Accepted rows whose key was not known.")
+    rows_changed: pl.Int64 = required("Accepted rows with other content than was known.")
+    rows_deleted: pl.Int64 = required("Known rows that a full list no longer has.")
+    incomplete: pl.String = optional("What is missing; null where nothing seems to be.")
 
 
 class Watermarks(Contract, table="watermark", key=("name",)):
@@ -74,6 +79,11 @@ class Batch:
     rows_superseded: int
     content_hash: str
     status: str
+    rows_promised: int | None = None
+    rows_new: int = 0
+    rows_changed: int = 0
+    rows_deleted: int = 0
+    incomplete: str | None = None
 
 
 def record_batch(con: duckdb.DuckDBPyConnection, batch: Batch) -> None:
@@ -87,7 +97,7 @@ def record_batch(con: duckdb.DuckDBPyConnection, batch: Batch) -> None:
             f"{batch.rows_accepted} accepted, {batch.rows_quarantined} quarantined and "
             f"{batch.rows_superseded} superseded"
         )
-    row = pl.DataFrame([asdict(batch) | {"files": json.dumps(batch.files)}], schema=list(empty_frame(Batches).schema))
+    row = pl.DataFrame([asdict(batch) | {"files": json.dumps(batch.files)}], schema=empty_frame(Batches).schema)
     _replace_rows(con, BATCHES, Batches, "batch_id", batch.batch_id, row)
 
 

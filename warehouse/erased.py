@@ -1,4 +1,4 @@
-"""Who was erased: salted hashes in `raw/erased.json`, so that a source that still holds a person brings nobody back."""
+"""Who was erased: salted hashes in `raw/erased/people.json`, so that no source brings anybody back."""
 
 import hashlib
 import json
@@ -93,7 +93,7 @@ def _normal(text: str) -> str:
 
 def list_path(raw_dir: Path) -> Path:
     """Where the list of a data folder lies."""
-    return raw_dir / "erased.json"
+    return raw_dir / "erased" / "people.json"
 
 
 def load(raw_dir: Path) -> Erased:
@@ -104,7 +104,7 @@ def load(raw_dir: Path) -> Erased:
 
 def save(raw_dir: Path, erased: Erased) -> None:
     """Replaces the list as a whole. Only its owner may read it: whoever has it can try names and addresses."""
-    raw_dir.mkdir(parents=True, exist_ok=True)
     path = list_path(raw_dir)
+    path.parent.mkdir(parents=True, exist_ok=True)
     files.unfinished(path).touch(mode=0o600)
     files.write_text(path, json.dumps(vars(erased), indent=1))

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.config import FileTable, Reading
+from pipelines.sources.control import shortfall
 from pipelines.sources.documents import UnreadableFile, read_json
 from pipelines.sources.headers import Bound, bind
 from schemas.sources import CONTRACTS
@@ -52,6 +53,10 @@ class RawTable:
     source: str
     table: str
     frame: pl.DataFrame
+    rows_promised: int | None = None
+    """What a control file says, if there is one."""
+    shortfall: str | None = None
+    """What of it is not there."""
 
 
 def read_raw(source: str, table: str, spec: FileTable, base_dir: Path) -> RawTable:
@@ -61,6 +66,7 @@ def read_raw(source: str, table: str, spec: FileTable, base_dir: Path) -> RawTab
     encoding, a missing, renamed or ambiguous column.
     """
     frames, before = [], None
+    files: dict[str, pl.DataFrame] = {}
     for path in _find(spec, base_dir, f"source {source}, table {table}"):
         name = str(path.relative_to(base_dir) if path.is_relative_to(base_dir) else path)
         place = f"source {source}, table {table}, file {name}"
@@ -78,13 +84,15 @@ def read_raw(source: str, table: str, spec: FileTable, base_dir: Path) -> RawTab
             _same_headers(before[0], before[1], bound, place)
         before = (name, bound)
         frames.append(frame)
+        files[name] = frame
     try:
         frame = pl.concat(frames, how="diagonal_relaxed")
     except pl.exceptions.PolarsError:
         raise UnreadableFile(
             f"source {source}, table {table}: its files hold one column in types that do not go together"
         ) from None
-    return RawTable(source, table, frame.select(pl.exclude(*PROVENANCE), *PROVENANCE))
+    told = shortfall(spec.control, base_dir, files, f"source {source}, table {table}") if spec.control else (None, None)
+    return RawTable(source, table, frame.select(pl.exclude(*PROVENANCE), *PROVENANCE), *told)
 
 
 def with_lacking(cells: pl.DataFrame, may_lack: Iterable[str]) -> pl.DataFrame:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -686,3 +687,19 @@ def test_what_was_delivered_after_the_day_of_a_run_that_looks_back_closes_nothin
             record_batch(con, Batch(f"b{number}", number, "billing", "accounts", day, (), 0, 0, 0, 0, "", "loaded"))
         run = Run(date(2026, 3, 9), Policy(), sources={"billing": ["accounts"]})
         assert closing_marts.known_through(con, run) == date(2026, 3, 6)
+
+
+def test_a_month_stays_open_until_what_was_incomplete_has_come():
+    with duckdb.connect() as con:
+        prepare(con)
+        run = Run(date(2026, 3, 12), Policy(), sources={"billing": ["accounts", "invoices"]})
+
+        def load(number: int, day: date, incomplete: str | None = None) -> date:
+            for table in ("accounts", "invoices"):
+                batch = Batch(f"{table}{number}", number, "billing", table, day, (), 0, 0, 0, 0, "", "loaded")
+                record_batch(con, replace(batch, incomplete=incomplete if table == "invoices" else None))
+            return closing_marts.known_through(con, run)
+
+        assert load(1, date(2026, 3, 6)) == date(2026, 3, 6)
+        assert load(2, date(2026, 3, 9), "invoices.csv: 3 rows promised, 2 there") == date(2026, 3, 6)
+        assert load(3, date(2026, 3, 10)) == date(2026, 3, 10)

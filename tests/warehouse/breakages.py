@@ -39,6 +39,7 @@ BREAKAGES = {
     "20_rows_accounted_for": one("meta.batches", "rows_accepted = rows_accepted - 1", "rows_accepted > 0"),
     "20_refused_rows_kept": """
         DELETE FROM staging.quarantine WHERE batch_id = (SELECT min(batch_id) FROM staging.quarantine)""",
+    "20_batches_are_complete": one("marts.data_quality", "incomplete = '2 rows are missing'", "true"),
     "20_data_quality_accounts_for_rows": one("marts.data_quality", "rows_superseded = rows_superseded + 1", "true"),
     # Facts of accounts
     "3_one_state_at_a_time": one("facts.subscription_state", "valid_to = valid_to + 1", "valid_to IS NOT NULL"),

@@ -22,6 +22,11 @@ BATCH = Batch(
     rows_superseded=1,
     content_hash="abc",
     status="merged",
+    rows_promised=11,
+    rows_new=4,
+    rows_changed=2,
+    rows_deleted=3,
+    incomplete="1 row is missing",
 )
 
 
@@ -61,6 +66,11 @@ def test_a_recorded_batch_is_read_as_it_was_and_recorded_again_replaced(con: duc
             "rows_superseded": [1],
             "content_hash": ["abc"],
             "status": ["failed"],
+            "rows_promised": [11],
+            "rows_new": [4],
+            "rows_changed": [2],
+            "rows_deleted": [3],
+            "incomplete": ["1 row is missing"],
         }
     )
     assert_frame_equal(batches.read_batches(con), expected)

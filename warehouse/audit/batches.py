@@ -34,6 +34,16 @@ INVARIANTS = (
             WHERE rows_quarantined IS DISTINCT FROM coalesce(rows_in_quarantine, 0)""",
     ),
     Invariant(
+        id="20_batches_are_complete",
+        numbers=(20,),
+        table=_QUALITY,
+        description="Every source gave what it promised, no less than before, and no day is missing.",
+        advice="Deliver the files again, or correct the control file. Months stay open until the source is complete; "
+        "where the rows are gone for good, a later complete batch settles it.",
+        sql=f"SELECT source, table_name, incomplete FROM {_QUALITY} WHERE incomplete IS NOT NULL",
+        blocks=False,
+    ),
+    Invariant(
         id="20_data_quality_accounts_for_rows",
         numbers=(20,),
         table=_QUALITY,
