@@ -346,4 +346,4 @@ def _fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-from pipelines import cli_history  # noqa: E402 - its commands take what stands above
+from pipelines import cli_erase, cli_history  # noqa: E402, F401 - their commands take what stands above

@@ -25,6 +25,7 @@ from pipelines.sources.databases import Cursor, read_database
 from pipelines.sources.fetching import first_page, read_api
 from pipelines.sources.files import RawTable, read_raw
 from pipelines.sources.mapping import to_canonical
+from pipelines.sources.redaction import plan_of, redacted
 from schemas.contract import Contract, key_columns
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_provenance, with_whole_rows
@@ -32,6 +33,8 @@ from transforms.completeness import LOOK_BACK_DAYS, missing_days, shrunk
 from transforms.quality import CHECKED_COLUMNS, REFERENCES, cross_check
 from transforms.subscription_states import PRICE_COLUMNS, with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
+from warehouse.erased import Erased
+from warehouse.erased import load as load_erased
 from warehouse.files import UNFINISHED, write_text
 from warehouse.hashing import frame_hash
 from warehouse.landing import land_raw, raw_path, read_raw_batch
@@ -135,24 +138,35 @@ def extract(
     """Lands every table of a source as one raw batch each, and notes them as the source's newest load.
 
     The batch id is the hash of the rows, so extracting the same rows again lands nothing. Nothing lands unless every
-    table could be read. `since`: what `cursors` tells; `full`: APIs list everything anew. Raises a `SourceError` that
-    names the file and what to do.
+    table could be read. `since`: what `cursors` tells; `full`: APIs list everything anew. Nothing of people who are
+    erased lands, and what is left of an erased batch keeps its id. Raises a `SourceError` that names the file and what
+    to do.
     """
+    erased = _finished_erasures(raw_dir)
     if isinstance(source, SampleSource):
         company = sample_company(source.accounts, source.seed, as_of)
         read = {table: RawTable(name, table, with_provenance(company[table], name)) for table in source_tables(source)}
     elif isinstance(source, ApiSource):
-        read = read_api(name, source, raw_dir / name / "objects", as_of, full=full)
+        read = read_api(name, source, raw_dir / name / "objects", as_of, full=full, erased=erased)
     else:
         read = read_tables(name, source, base_dir, since)
     batches = {}
     for table in source_tables(source):
-        frame = read[table].frame
-        batch_id = frame_hash(frame)[:16]
+        whole = read[table].frame
+        frame = redacted(whole, plan_of(table, source, whole.columns), erased)
+        content = frame_hash(frame)[:16]
+        batch_id = erased.batches.get(f"{name}/{table}/{content}", content)
         land_raw(raw_dir, name, table, batch_id, frame)
         batches[table] = LandedBatch(batch_id, frame.height, read[table].rows_promised, read[table].shortfall)
     _note_load(raw_dir, Load(name, as_of, batches))
     return batches
+
+
+def _finished_erasures(raw_dir: Path) -> Erased:
+    erased = load_erased(raw_dir)
+    if erased.is_unfinished:
+        raise SourceError("an erasure was broken off before it had removed everything: finish it with `kpis erase`")
+    return erased
 
 
 def loads(raw_dir: Path) -> Iterator[Load]:
@@ -193,6 +207,7 @@ def replay(
     Loads of sources that `sources` no longer names are passed over, as are those that could not be staged then and
     cannot now. Raises LookupError where nothing was ever loaded, FileNotFoundError where a batch is gone.
     """
+    _finished_erasures(raw_dir)
     history = list(loads(raw_dir))
     if not history:
         raise LookupError(f"{raw_dir} holds no loads: there is nothing to rebuild from")
@@ -243,6 +258,7 @@ def stage(
     midnight of `day_zone`. A run for an earlier day than the source's newest load stages nothing: it sees what was
     recorded by its day. Invariant 20.
     """
+    _finished_erasures(raw_dir)
     if is_look_back(con, name, as_of):
         return []
     batches = (load or newest_load(raw_dir, name)).batches

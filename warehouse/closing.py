@@ -10,7 +10,8 @@
 
 A run that closes several months, the first above all, writes one file of each kind. Nothing of it is final before its
 release is: a publishing run first prepares it, then publishes, then settles. A run that dies in between leaves what it
-prepared; the next one keeps that if the release is there, and throws it away if not. A folder is never written again.
+prepared; the next one keeps that if the release is there, and throws it away if not. A folder is never written
+again, unless the id of an account is the address of a person who is erased (`warehouse/erasing.py`).
 """
 
 import hashlib
@@ -95,12 +96,23 @@ def prepare(
         log.write_parquet(aside / f"{name}.parquet", compression="zstd")
     if closing is not None:
         digests = {name: _write(con, aside / f"{name}.parquet", table, closing) for name, (table, _) in TABLES.items()}
-        months = {month.isoformat(): asdict(closed) for month, closed in closing.months.items()}
-        facts = {"release": release, "as_of": closing.as_of.isoformat()}
-        facts |= {"policy_version": closing.policy_version, "rules_version": closing.rules_version}
-        files.write_text(aside / CLOSING, json.dumps({**facts, "files": digests, "months": months}, indent=1) + "\n")
+        _write_facts(aside, closing, digests)
     files.sync_tree(aside)
     files.move_into_place(target)
+
+
+def write(folder: Path, closing: Closing, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Writes a closing of these rows, in the order that they have, into a folder; syncing it is left to the caller."""
+    for name, rows in tables.items():
+        rows.write_parquet(folder / f"{name}.parquet", compression="zstd")
+    _write_facts(folder, closing, {name: _digest(folder / f"{name}.parquet") for name in tables})
+
+
+def _write_facts(folder: Path, closing: Closing, digests: Mapping[str, str]) -> None:
+    months = {month.isoformat(): asdict(closed) for month, closed in closing.months.items()}
+    facts = {"release": closing.release, "as_of": closing.as_of.isoformat()}
+    facts |= {"policy_version": closing.policy_version, "rules_version": closing.rules_version}
+    files.write_text(folder / CLOSING, json.dumps({**facts, "files": digests, "months": months}, indent=1) + "\n")
 
 
 def settle(closed_dir: Path, published: Collection[str]) -> None:

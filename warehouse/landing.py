@@ -1,4 +1,7 @@
-"""Raw batches: the rows of a source as they came, one Parquet file per batch, written once and never changed."""
+"""Raw batches: the rows of a source as they came, one Parquet file per batch, written once.
+
+Nothing but the erasing of a person ever changes a batch.
+"""
 
 from pathlib import Path
 

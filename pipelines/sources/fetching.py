@@ -6,7 +6,7 @@ made of all of them: a run sees every object that is there, and one that is gone
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.config import ApiSource
-from pipelines.sources import known_apis, ready_made
+from pipelines.sources import known_apis, ready_made, redaction
 from pipelines.sources.api_client import ApiClient, ApiError
 from pipelines.sources.documents import as_rows, parsed
 from pipelines.sources.files import RawTable, with_lacking
@@ -23,6 +23,7 @@ from pipelines.sources.known_apis import Resource
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, SourceUnavailable, with_provenance
 from warehouse import files
+from warehouse.erased import Erased
 
 FULL_LIST_DAYS = 7
 """So often everything is listed anew: it heals what events and filters missed, and shows what was deleted."""
@@ -42,18 +43,51 @@ class Kept:
     events_until: int = 0
 
 
-def read_api(source: str, spec: ApiSource, folder: Path, day: date, *, full: bool = False) -> dict[str, RawTable]:
+def read_api(
+    source: str, spec: ApiSource, folder: Path, day: date, *, full: bool = False, erased: Erased | None = None
+) -> dict[str, RawTable]:
     """The rows of every table, made of the objects kept in `folder` after they were brought up to date.
 
-    `day`: the day of the run; `full`: everything is listed anew. Raises `ApiError` for what the configuration or the
-    key must mend, `SourceUnavailable` for what may pass; what was kept before then stays as it is.
+    `day`: the day of the run; `full`: everything is listed anew; nothing of `erased` people is kept.
+    Raises `ApiError` for what the configuration or the key must mend, `SourceUnavailable` for what may pass; what was
+    kept before then stays as it is.
     """
     client = ApiClient(source, spec)
     former = {resource: _load(folder / f"{resource.name}.parquet") for resource in _resources(spec)}
     kept = _by_events(client, former, day, full) if client.api.events else _by_lists(client, former, day, full)
+    if erased and erased.people:
+        kept = {resource: _without(one, source, spec, resource, erased) for resource, one in kept.items()}
     for resource, one in kept.items():
         _save(folder / f"{resource.name}.parquet", one)
     return _rows(source, spec, {resource: one.objects for resource, one in kept.items()})
+
+
+def erase_objects(source: str, spec: ApiSource | None, folder: Path, erased: Erased, *, dry_run: bool) -> int:
+    """Takes erased people out of the objects that are kept of an API; how many objects they were in.
+
+    Without `spec` nothing is known of what is read: all else in the objects of a person goes too.
+    """
+    known = {resource.name: resource for resource in (_resources(spec) if spec else ())}
+    count = 0
+    for path in sorted(folder.glob("*.parquet")):
+        if path.name.startswith(files.UNFINISHED) or (before := _load(path)) is None:
+            continue
+        after = _without(before, source, spec, known.get(path.stem), erased)
+        count += sum(body != before.objects[identifier] for identifier, body in after.objects.items())
+        if after != before and not dry_run:
+            _save(path, after)
+    return count
+
+
+def _without(one: Kept, source: str, spec: ApiSource | None, resource: Resource | None, erased: Erased) -> Kept:
+    plans: list[tuple[str | None, redaction.Plan]] = []
+    fields = {"id", "object"}
+    if spec and resource:
+        fields |= {resource.id} | ({resource.since.field} if resource.since else set())
+        for table, raw in _rows(source, spec, {resource: one.objects}).items():
+            mapping = spec.tables[table]
+            plans.append((mapping.read.explode, redaction.plan_of(table, spec, raw.frame.columns)))
+    return replace(one, objects=redaction.redacted_objects(one.objects, plans, erased, fields))
 
 
 def first_page(source: str, spec: ApiSource) -> dict[str, RawTable]:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -23,11 +24,12 @@ from pipelines.config import ApiSource, ConfigError, load_settings
 from pipelines.execute import run_job
 from pipelines.run import published_dir
 from pipelines.sources import api_client, known_apis
-from pipelines.sources.fetching import read_api
+from pipelines.sources.fetching import erase_objects, read_api
 from pipelines.sources.mapping import to_canonical
-from schemas.contract import polars_schema
+from schemas.contract import column_specs, polars_schema
 from schemas.sources import CONTRACTS
 from schemas.validation import SourceError, SourceUnavailable, split
+from warehouse.erased import Erased
 from warehouse.publish import freshness
 from warehouse.staging import current
 from warehouse.store import prepare
@@ -554,3 +556,26 @@ def test_a_key_that_is_not_set_is_told(shop, tmp_path, monkeypatch):
         SourceError, match=r"the environment variable SHOP_KEY is not set\. Set it to the key of the API"
     ):
         read_api("shop", source, tmp_path, MARCH)
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_nothing_of_an_erased_person_is_kept_of_an_api_and_what_is_read_stays(shop, tmp_path, api):
+    source, _ = shop(api)
+    before = accepted(source, tmp_path)
+    texts = [body for path in tmp_path.glob("*.parquet") for body in pl.read_parquet(path)["object"]]
+    people = sorted(set(re.findall(r"[\w.]+@[\w.]+", " ".join(texts))))
+    erased = Erased()
+    for person in people:
+        erased = erased.with_person(person, "address")
+    assert erase_objects("shop", source, tmp_path, erased, dry_run=True) == sum("@" in text for text in texts)
+    erase_objects("shop", source, tmp_path, erased, dry_run=False)
+    assert erase_objects("shop", source, tmp_path, erased, dry_run=False) == 0
+    for day, full in ((MARCH, False), (MARCH, True)):
+        raws = read_api("shop", source, tmp_path, day, full=full, erased=erased)
+        kept = str([pl.read_parquet(path).rows() for path in tmp_path.glob("*.parquet")])
+        assert not [person for person in people if person in kept]
+        for table, rows in before.items():
+            raw = raws[table]
+            after = split(CONTRACTS[table], to_canonical(raw, source.tables[table], CONTRACTS[table]).frame).accepted
+            same = [spec.name for spec in column_specs(CONTRACTS[table]) if not spec.personal]
+            assert_frame_equal(after.select(same).sort(pl.all()), rows.select(same).sort(pl.all()))
