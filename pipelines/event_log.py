@@ -1,5 +1,6 @@
 """Dagster's event log in SQLite with a connection that stays open."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, Engine, StaticPool, create_engine
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 
 _BUSY_TIMEOUT_SECONDS = 60
 
@@ -50,6 +51,7 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
                 poolclass=StaticPool,
                 connect_args={"timeout": _BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
             )
+            event.listen(engine, "connect", _sync_seldom)
             self._initdb(engine)
             self._engines[shard] = engine
         return self._engines[shard]
@@ -60,3 +62,8 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
             engine.dispose()
         self._engines.clear()
         super().dispose()
+
+
+def _sync_seldom(connection: sqlite3.Connection, _: object) -> None:
+    """A power cut may lose the last events of a run, not the log: Dagster keeps it as write-ahead log."""
+    connection.execute("PRAGMA synchronous = NORMAL")

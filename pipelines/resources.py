@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from datetime import date
 
 import duckdb
-from dagster import ConfigurableResource
+from dagster import ConfigurableResource, InitResourceContext
 from dagster._utils.backoff import backoff
 from dagster_duckdb import DuckDBResource
+from pydantic import PrivateAttr
 
 from warehouse.store import prepare
 
@@ -15,20 +16,36 @@ from warehouse.store import prepare
 class Warehouse(DuckDBResource):
     """The private warehouse file. Only the pipeline opens it; readers open the published release."""
 
+    _held: duckdb.DuckDBPyConnection | None = PrivateAttr(None)
+
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A prepared connection that is closed whatever happens, so that no lock outlives a failed step."""
-        con = backoff(
-            fn=duckdb.connect,
-            retry_on=(duckdb.IOException,),
-            kwargs={"database": self.database, "config": self.connection_config},
-            max_retries=8,
-        )
+        """A prepared connection that is closed whatever happens."""
+        if self._held is None:
+            self._held = self._open()
+        # What an earlier step read would stay in memory beside what the next one needs.
+        self._held.execute("SET memory_limit = '64MB'")
+        con = self._held.cursor()
         try:
             prepare(con)
             yield con
         finally:
             con.close()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        con: duckdb.DuckDBPyConnection = backoff(
+            fn=duckdb.connect,
+            retry_on=(duckdb.IOException,),
+            kwargs={"database": self.database, "config": self.connection_config},
+            max_retries=8,
+        )
+        return con
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:
+        """Closes the file, which stays open from step to step: to open it costs as much as many a step does."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
 
 class RunOptions(ConfigurableResource[None]):

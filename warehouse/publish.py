@@ -181,7 +181,7 @@ def _build(
     sort: Mapping[str, Sequence[str]],
 ) -> dict[str, int]:
     """Writes the DuckDB file and the Parquet files of a release; rows per table."""
-    views, known = _view_statements(con), _columns(con)
+    views, known, comments = _view_statements(con), _columns(con), _comments(con)
     rows: dict[str, int] = {}
     statements: list[str] = []
     with _attached(con, directory / "warehouse.duckdb"):
@@ -191,12 +191,12 @@ def _build(
             columns = _columns_of(known, name)
             if name in views:
                 _run_inside(con, _ATTACHED, [views[name]])
-                statements += _comment_statements(con, name, "VIEW", columns)
+                statements += _comment_statements(name, "VIEW", comments.get(name), columns)
             else:
                 _refuse_huge_integers(name, columns)
                 published = [column for column in columns if column.name not in without.get(name, ())]
                 rows[name] = _copy_table(con, name, directory, published, sort.get(name, ()))
-                statements += _comment_statements(con, name, "TABLE", published)
+                statements += _comment_statements(name, "TABLE", comments.get(name), published)
         _run_inside(con, _ATTACHED, statements)
         con.execute(f"CHECKPOINT {_ATTACHED}")
     return rows
@@ -213,8 +213,8 @@ def _copy_table(
     con.execute(f"CREATE TABLE {_ATTACHED}.{table} AS SELECT {chosen} FROM {table} {order}")
     (directory / schema).mkdir(exist_ok=True)
     path = names.literal(str(directory / schema / f"{short}.parquet"))
-    con.execute(f"COPY {_ATTACHED}.{table} TO {path} (FORMAT parquet, COMPRESSION zstd)")
-    return int(con.sql(f"SELECT count(*) FROM {_ATTACHED}.{table}").fetchall()[0][0])
+    copied = con.execute(f"COPY {_ATTACHED}.{table} TO {path} (FORMAT parquet, COMPRESSION zstd)").fetchall()
+    return int(copied[0][0])
 
 
 @contextmanager
@@ -248,20 +248,22 @@ def _view_statements(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return dict(con.sql(query).fetchall())
 
 
-def _comment_statements(
-    con: duckdb.DuckDBPyConnection, name: str, kind: str, columns: Sequence["_Column"]
-) -> list[str]:
+def _comment_statements(name: str, kind: str, comment: str | None, columns: Sequence["_Column"]) -> list[str]:
     """The statements that give a copy of a table or view, made as a TABLE or VIEW, the comments of the original."""
     relation = names.relation(name)
-    comments = con.execute(
-        "SELECT comment FROM (SELECT database_name, schema_name, table_name, comment FROM duckdb_tables() "
-        "UNION ALL SELECT database_name, schema_name, view_name, comment FROM duckdb_views()) "
-        "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-        names.split(name),
-    ).fetchall()
-    commented = [(f"{kind} {relation}", comment) for (comment,) in comments]
+    commented = [(f"{kind} {relation}", comment)]
     commented += [(f"COLUMN {relation}.{names.column(column.name)}", column.comment) for column in columns]
-    return [f"COMMENT ON {what} IS {names.literal(comment)}" for what, comment in commented if comment is not None]
+    return [f"COMMENT ON {what} IS {names.literal(text)}" for what, text in commented if text is not None]
+
+
+def _comments(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The comments of the tables and views that have one."""
+    query = """
+        SELECT schema_name || '.' || table_name, comment FROM (
+            SELECT database_name, schema_name, table_name, comment FROM duckdb_tables()
+            UNION ALL SELECT database_name, schema_name, view_name, comment FROM duckdb_views()
+        ) WHERE database_name = current_database() AND comment IS NOT NULL"""
+    return dict(con.sql(query).fetchall())
 
 
 class _Column(NamedTuple):
@@ -321,7 +323,7 @@ def _serve(published_dir: Path, target: Path) -> None:
 def _serve_statements(con: duckdb.DuckDBPyConnection, current: Path) -> list[str]:
     query = "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT internal ORDER BY table_oid"
     tables = [name for (name,) in con.sql(query).fetchall()]
-    views, known = _view_statements(con), _columns(con)
+    views, known, comments = _view_statements(con), _columns(con), _comments(con)
     statements = [
         f"CREATE SCHEMA {names.column(s)}" for s in dict.fromkeys(names.split(n)[0] for n in [*tables, *views])
     ]
@@ -335,9 +337,9 @@ def _serve_statements(con: duckdb.DuckDBPyConnection, current: Path) -> list[str
         statements.append(
             f"CREATE VIEW {names.relation(name)} AS SELECT {chosen} FROM read_parquet({path}) -- {types}\n"
         )
-        statements += _comment_statements(con, name, "VIEW", columns)
+        statements += _comment_statements(name, "VIEW", comments.get(name), columns)
     for name, statement in views.items():
-        statements += [statement.rstrip("; \n"), *_comment_statements(con, name, "VIEW", known[name])]
+        statements += [statement.rstrip("; \n"), *_comment_statements(name, "VIEW", comments.get(name), known[name])]
     return statements
 
 
