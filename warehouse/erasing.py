@@ -4,7 +4,6 @@ What KPIs go by stays, row by row: ids and addresses become pseudonyms, other pe
 """
 
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -161,21 +160,27 @@ def erase_from_releases(
     counts = {name: count for name, count in counts.items() if count}
     current = publish.current_release(published_dir)
     if not dry_run:
+        shutil.rmtree(_aside(published_dir), ignore_errors=True)
         if current and current.name in counts:
             _publish_anew(published_dir, closed_dir, current, search, now)
+            shutil.rmtree(_aside(published_dir))
         for name in counts:
             release = published_dir.resolve() / "releases" / name
             shutil.rmtree(release.replace(files.unfinished(release)))
     return {f"published/releases/{name}": count for name, count in counts.items()}
 
 
+def _aside(published_dir: Path) -> Path:
+    """Where a release is made ready; a killed erasure leaves it, with plain text in it."""
+    return files.unfinished(published_dir.parent / "erasing")
+
+
 def _publish_anew(
     published_dir: Path, closed_dir: Path, release: publish.Release, search: Search, now: datetime
 ) -> None:
-    with (
-        tempfile.TemporaryDirectory(dir=published_dir.parent) as folder,
-        duckdb.connect(Path(folder) / "release.duckdb") as con,
-    ):
+    aside = _aside(published_dir)
+    aside.mkdir()
+    with duckdb.connect(aside / "release.duckdb") as con:
         con.execute("SET TimeZone = 'UTC'")
         con.execute(f"ATTACH {names.literal(str(release.database))} AS former (READ_ONLY)")
         con.execute(f"COPY FROM DATABASE former TO {_own(con)}")
