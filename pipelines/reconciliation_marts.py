@@ -15,6 +15,7 @@ from transforms.reconciliation import reconciled_services, reconciliation, recon
 from warehouse import store
 from warehouse.staging import staging_table
 
+FIRST_LOAD = "meta.subscriptions_first_loaded"
 BY_MONTH = "marts.reconciliation_by_month"
 RECONCILIATION_TABLES = ("facts.reconciliation", "marts.reconciliation", BY_MONTH)
 
@@ -31,8 +32,8 @@ def build_reconciliation(con: duckdb.DuckDBPyConnection, run: Run, progress: Pro
         staged(con, run, "discounts"),
         run.policy,
         run.as_of,
-        _first_load(con),
     )
+    store.replace_table(con, FIRST_LOAD, pl.DataFrame({"day": [_first_load(con)]}))
     by_account = reconciliation(services, run.as_of)
     rates = exchange_rates(con, run, by_account.select("currency", "month"))
     by_month = reconciliation_by_month(by_account, rates, run.policy)

@@ -55,9 +55,6 @@ class ReconciledService(
     voided_minor: pl.Int64 = required(f"{AMOUNTS['voided']}; {_UNIT}.")
     credited_minor: pl.Int64 = required(f"{AMOUNTS['credited']}; {_UNIT}.", ge=0)
     difference_minor: pl.Int64 = required(f"{AMOUNTS['difference']}; {_UNIT}.")
-    began_before_first_load: pl.Boolean = required(
-        "True where it began before the subscriptions were first loaded: billing may have overwritten its price."
-    )
     bucket: pl.String = optional("Why they differ; null where they do not.", isin=BUCKETS)
 
 

@@ -20,7 +20,6 @@ from transforms.periods import local_day, next_period
 
 SERVICE = ["service", "currency"]
 _COLUMNS = list(polars_schema(ReconciledService))
-_AMOUNTS = [name for name in _COLUMNS if name != "began_before_first_load"]
 _NOT_BILLED = ("void", "uncollectible")
 _MONTHS = {"month": 1, "quarter": 3, "half_year": 6, "year": 12}
 _DAYS = {"day": 1, "week": 7}
@@ -38,14 +37,12 @@ def reconciled_services(
     discounts: pl.DataFrame,
     policy: Policy,
     as_of: date,
-    first_load: date = date.min,
 ) -> pl.DataFrame:
     """facts.reconciliation: every recurring line and every state in MRR, each with its counterpart, in one row.
 
     `states`: facts.subscription_state; the others: source contracts with `source`, `invoices` with the account
-    resolved; `first_load`: the day on which subscriptions were first loaded. Grain: account_id x currency x service x
-    service_from. Without recurring lines MRR against invoices is not observed: no rows. Definitions section 11;
-    decisions 78 to 82.
+    resolved. Grain: account_id x currency x service x service_from. Without recurring lines MRR against invoices is not
+    observed: no rows. Definitions section 11; decisions 78 to 82.
     """
     billed = _billed_lines(invoices, lines, credit_notes, policy, as_of)
     first_issue = billed["issued_on"].min()
@@ -64,11 +61,11 @@ def reconciled_services(
     compared = _with_credits(_with_once_off(compared, held, discounts, policy), billed)
     rows = pl.concat(
         [
-            _with_bucket(compared, policy, as_of).select(_AMOUNTS),
-            _unbilled(held, billed, first_issue.replace(day=1), as_of).select(_AMOUNTS),
+            _with_bucket(compared, policy, as_of).select(_COLUMNS),
+            _unbilled(held, billed, first_issue.replace(day=1), as_of).select(_COLUMNS),
         ]
-    ).with_columns(began_before_first_load=pl.col("service_from") < first_load)
-    return rows.select(_COLUMNS).sort("account_id", "currency", "service", "service_from")
+    )
+    return rows.sort("account_id", "currency", "service", "service_from")
 
 
 def reconciliation(services: pl.DataFrame, as_of: date) -> pl.DataFrame:

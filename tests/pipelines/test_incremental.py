@@ -137,12 +137,7 @@ def test_the_days_recompute_few_accounts(series):
 
 def test_a_series_of_days_ends_with_the_facts_and_marts_of_its_last_day_alone(series, at_once):
     assert_equal(series.facts[DAYS[-1]], at_once.facts)
-    assert_equal(*(without_first_load(marts) for marts in (series.house.marts(DAYS[-1]), at_once.marts)))
-
-
-def without_first_load(marts: Frames) -> Frames:
-    """The series began to load on another day, and says so."""
-    return {name: frame.drop("began_before_first_load", strict=False) for name, frame in marts.items()}
+    assert_equal(series.house.marts(DAYS[-1]), at_once.marts)
 
 
 def test_the_days_hold_what_they_are_chosen_for(series):

@@ -344,10 +344,10 @@ BREAKAGES = {
     "5_values_of_members_add_up": one(VALUES, "numerator = numerator + 1", "kpi = 'mrr' AND dimension = 'plan'"),
     # MRR and invoices
     "17_no_unknown_difference": one(
-        "facts.reconciliation", "bucket = 'unknown', began_before_first_load = false", "bucket = 'timing'"
+        "facts.reconciliation", "bucket = 'unknown', service_from = DATE '2026-09-17'", "bucket = 'timing'"
     ),
     "17_no_unknown_difference_before_the_first_load": one(
-        "facts.reconciliation", "bucket = 'unknown'", "bucket = 'timing' AND began_before_first_load"
+        "facts.reconciliation", "bucket = 'unknown'", "bucket = 'timing' AND service_from < DATE '2026-09-17'"
     ),
     "17_differences_have_one_bucket": one("facts.reconciliation", "bucket = NULL", "bucket = 'pause'"),
     "17_every_recurring_line_is_reconciled": one(

@@ -34,6 +34,9 @@ def _add_up(table: str) -> Invariant:
     )
 
 
+_FIRST_LOAD = "(SELECT day FROM meta.subscriptions_first_loaded)"
+
+
 def _no_unknown(*, blocks: bool) -> Invariant:
     """Of service before the first load only a warning: billing systems overwrite what they had charged for before."""
     return Invariant(
@@ -46,7 +49,7 @@ def _no_unknown(*, blocks: bool) -> Invariant:
         "or a service period is wrong in one of them, or the line is for something else.",
         sql=f"SELECT account_id, service, service_from, service_to, currency, expected_minor, invoiced_minor, "
         f"credited_minor, line_ids FROM {_SERVICES} "
-        f"WHERE bucket = 'unknown' AND {'NOT ' if blocks else ''}began_before_first_load",
+        f"WHERE bucket = 'unknown' AND service_from {'>=' if blocks else '<'} {_FIRST_LOAD}",
         blocks=blocks,
     )
 
