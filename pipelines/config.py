@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import available_timezones
@@ -410,7 +411,17 @@ class SourcesConfig(_Model):
 
     sources: dict[SourceName, Source] = Field(min_length=1)
     data_dir: Path | None = None
+    raw_dir: str | None = None
     as_of: date | None = None
+
+    @field_validator("raw_dir")
+    @classmethod
+    def _is_object_store(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[\w.=-]+)*/?", value):
+            raise ValueError("must be a folder on S3-compatible storage, such as s3://bucket/folder; else leave it out")
+        if value is not None and find_spec("s3fs") is None:
+            raise ValueError("needs the extra s3: pip install 'customer-success-kpis[s3]'")
+        return value
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ known from them alone.
 """
 
 import json
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +43,9 @@ from warehouse.erasing import (
     erase_refused,
     names_account,
 )
+from warehouse.files import Location
 from warehouse.hashing import frame_hash
+from warehouse.landing import read_rows, write_rows
 from warehouse.staging import source_column, staging_table
 from warehouse.store import prepare, transaction
 
@@ -55,7 +56,7 @@ class _Batch:
 
     source: str
     table: str
-    path: Path
+    path: Location
     rows: int
     left: str
 
@@ -124,7 +125,7 @@ def _carry_out(
     counts |= erase_from_closed(closed, search, dry_run=dry_run)
     counts |= erase_from_releases(published, closed, search, now, dry_run=dry_run)
     counts |= _erase_reports(settings.data_dir / "reports", search, dry_run=dry_run)
-    for folder in sorted(raw.glob("*/objects")):
+    for folder in files.found(raw, "*/objects"):
         source = settings.sources.sources.get(folder.parent.name)
         spec = source if isinstance(source, ApiSource) else None
         counts[f"raw/{folder.parent.name}/objects"] = erase_objects(
@@ -155,11 +156,11 @@ def _raw_batches(settings: Settings, erased: Erased) -> tuple[list[_Batch], Sear
     batches: list[_Batch] = []
     renamed: dict[str, str] = {}
     theirs: dict[str, list[pl.DataFrame]] = defaultdict(list)
-    for path in sorted(raw_dir(settings).glob("*/*/[!.]*.parquet")):
+    for path in files.found(raw_dir(settings), "*/*/[!.]*.parquet"):
         source, table = path.parent.parent.name, path.parent.name
         if table not in CONTRACTS:
             continue
-        frame = pl.read_parquet(path)
+        frame = read_rows(path)
         left = _left_of(settings, source, table, frame, erased)
         rows = rows_that_differ(frame, left)
         if rows:
@@ -233,9 +234,7 @@ def _emptied_rows(source: str, table: str, pairs: pl.DataFrame) -> pl.DataFrame:
 def _rewrite(settings: Settings, erased: Erased, batches: list[_Batch]) -> None:
     """Puts what is left in place of the batches. They keep their ids, also when a source gives the same rows again."""
     raw = raw_dir(settings)
-    for left_behind in raw.glob(f"{files.UNFINISHED}*"):
-        shutil.rmtree(left_behind)
-    for left_behind in raw.glob(f"*/*/{files.UNFINISHED}*"):
+    for left_behind in files.found(raw, f"*/*/{files.UNFINISHED}*"):
         left_behind.unlink()
     newest: dict[tuple[str, str], str] = {}
     for load in loads(raw):
@@ -246,10 +245,7 @@ def _rewrite(settings: Settings, erased: Erased, batches: list[_Batch]) -> None:
     ids = {f"{one.source}/{one.table}/{one.left}": one.path.stem for one in batches}
     erasures.save(raw, replace(erased, batches={**erased.batches, **ids}))
     for one in batches:
-        left = _left_of(settings, one.source, one.table, pl.read_parquet(one.path), erased)
-        left.write_parquet(files.unfinished(one.path), compression="zstd")
-        files.sync(files.unfinished(one.path))
-        files.move_into_place(one.path)
+        write_rows(one.path, _left_of(settings, one.source, one.table, read_rows(one.path), erased))
 
 
 def _of_erased(settings: Settings, erased: Erased) -> Callable[[str, str, str], bool]:

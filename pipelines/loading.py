@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -35,11 +36,11 @@ from transforms.subscription_states import PRICE_COLUMNS, with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
 from warehouse.erased import Erased
 from warehouse.erased import load as load_erased
-from warehouse.files import UNFINISHED, write_text
+from warehouse.files import UNFINISHED, Location, found, local_copy, reach, write_text
 from warehouse.hashing import frame_hash
 from warehouse.landing import land_raw, raw_path, read_raw_batch
 from warehouse.staging import current, merge_batch
-from warehouse.store import transaction
+from warehouse.store import folder_of, transaction
 
 _LOADS = "loads"
 _MANY_ROWS = 500_000
@@ -129,7 +130,7 @@ def extract(
     name: str,
     source: Source,
     base_dir: Path,
-    raw_dir: Path,
+    raw_dir: Location,
     as_of: date,
     since: Mapping[str, Cursor] | None = None,
     *,
@@ -142,6 +143,7 @@ def extract(
     erased lands, and what is left of an erased batch keeps its id. Raises a `SourceError` that names the file and what
     to do.
     """
+    reach(raw_dir)
     erased = _finished_erasures(raw_dir)
     if isinstance(source, SampleSource):
         company = sample_company(source.accounts, source.seed, as_of)
@@ -162,22 +164,22 @@ def extract(
     return batches
 
 
-def _finished_erasures(raw_dir: Path) -> Erased:
+def _finished_erasures(raw_dir: Location) -> Erased:
     erased = load_erased(raw_dir)
     if erased.is_unfinished:
         raise SourceError("an erasure was broken off before it had removed everything: finish it with `kpis erase`")
     return erased
 
 
-def loads(raw_dir: Path) -> Iterator[Load]:
+def loads(raw_dir: Location) -> Iterator[Load]:
     """Every whole load of any source, the newest first."""
-    for path in sorted((raw_dir / _LOADS).glob("*.json"), reverse=True):
+    for path in reversed(found(raw_dir / _LOADS, "*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         batches = {table: LandedBatch(**batch) for table, batch in content["batches"].items()}
         yield Load(content["source"], date.fromisoformat(content["as_of"]), batches)
 
 
-def newest_load(raw_dir: Path, name: str) -> Load:
+def newest_load(raw_dir: Location, name: str) -> Load:
     """The newest whole load of a source. LookupError where it has none."""
     load = next((load for load in loads(raw_dir) if load.source == name), None)
     if load is None:
@@ -185,20 +187,19 @@ def newest_load(raw_dir: Path, name: str) -> Load:
     return load
 
 
-def _note_load(raw_dir: Path, load: Load) -> None:
+def _note_load(raw_dir: Location, load: Load) -> None:
     """Adds a load to the list, unless it says what the source's newest says: what is repeated changes nothing."""
     folder = raw_dir / _LOADS
-    folder.mkdir(parents=True, exist_ok=True)
     if load == next((former for former in loads(raw_dir) if former.source == load.source), None):
         return
-    number = 1 + max((int(path.stem) for path in folder.glob("*.json")), default=0)
+    number = 1 + max((int(path.stem) for path in found(folder, "*.json")), default=0)
     write_text(folder / f"{number:08}.json", json.dumps(asdict(load), indent=1, default=str))
 
 
 def replay(
     con: duckdb.DuckDBPyConnection,
     sources: Mapping[str, Source],
-    raw_dir: Path,
+    raw_dir: Location,
     day_zone: str,
     progress: Callable[[str], None],
 ) -> Load:
@@ -207,6 +208,7 @@ def replay(
     Loads of sources that `sources` no longer names are passed over, as are those that could not be staged then and
     cannot now. Raises LookupError where nothing was ever loaded, FileNotFoundError where a batch is gone.
     """
+    reach(raw_dir)
     _finished_erasures(raw_dir)
     history = list(loads(raw_dir))
     if not history:
@@ -221,13 +223,13 @@ def replay(
     return history[0]
 
 
-def cursors(con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: Path) -> dict[str, Cursor]:
+def cursors(con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: Location) -> dict[str, Cursor]:
     """How far each incremental table has been read and staged by its present mapping; the others are missing.
 
     It is told by the newest staged batch that has rows: what landed but was not staged is read again, and a changed
     mapping reads everything again.
     """
-    found: dict[str, Cursor] = {}
+    known: dict[str, Cursor] = {}
     for table, spec in source.tables.items() if isinstance(source, DatabaseSource) else ():
         if spec.incremental is None:
             continue
@@ -236,18 +238,19 @@ def cursors(con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: 
             batch_id, mapping_hash = content.split("-")
             path = raw_path(raw_dir, name, table, batch_id)
             if mapping_hash == _mapping_hash(source, table) and path.exists():
-                last = pl.scan_parquet(path).select(pl.col(spec.incremental.cursor).max()).collect().item()
+                with local_copy(path) as copy:
+                    last = pl.scan_parquet(copy).select(pl.col(spec.incremental.cursor).max()).collect().item()
                 if last is not None:
-                    found[table] = last
+                    known[table] = last
                     break
-    return found
+    return known
 
 
 def stage(
     con: duckdb.DuckDBPyConnection,
     name: str,
     source: Source,
-    raw_dir: Path,
+    raw_dir: Location,
     as_of: date,
     day_zone: str = "UTC",
     load: Load | None = None,
@@ -265,13 +268,11 @@ def stage(
     known = read_batches(con).filter(pl.col("source") == name)
     load_seq = next_load_seq(con)
     staged = []
-    for left_behind in raw_dir.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(left_behind)
-    with TemporaryDirectory(dir=raw_dir, prefix=UNFINISHED) as aside, transaction(con):
+    with _parking_place(con) as aside, transaction(con):
         mapped = {
             table: _parked(
                 _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id), day_zone),
-                Path(aside) / f"{table}.parquet",
+                aside / f"{table}.parquet",
             )
             for table, batch in batches.items()
         }
@@ -400,6 +401,16 @@ def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str
     keys = readable.select(key_columns(contract)) if _is_full(source, table) else None
     read_rows = pl.concat([rows.select(PROVENANCE.keys()) for rows in (readable, repeated)]).unique().height
     return _Mapped(contract, parts.accepted.lazy(), quarantined, superseded, rows_in, keys, read_rows >= rows_in)
+
+
+@contextmanager
+def _parking_place(con: duckdb.DuckDBPyConnection) -> Iterator[Path]:
+    """A folder beside the warehouse file, which nobody but the holder of that file uses."""
+    folder = folder_of(con)
+    for left_behind in folder.glob(f"{UNFINISHED}staging-*"):
+        shutil.rmtree(left_behind)
+    with TemporaryDirectory(dir=folder, prefix=f"{UNFINISHED}staging-") as aside:
+        yield Path(aside)
 
 
 def _parked(one: _Mapped, path: Path) -> _Mapped:

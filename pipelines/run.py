@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+from upath import UPath
 
 import transforms
 from pipelines.config import Settings
@@ -17,6 +18,7 @@ from schemas.policy import Policy
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from warehouse import staging, store
+from warehouse.files import Location
 
 _DELIVERED_WITH = {
     "subscription_id": "subscription_changes",
@@ -123,9 +125,11 @@ def write(con: duckdb.DuckDBPyConnection, run: Run, name: str, frame: pl.DataFra
     return frame
 
 
-def raw_dir(settings: Settings) -> Path:
+def raw_dir(settings: Settings) -> Location:
     """Where raw batches lie."""
-    return settings.data_dir / "raw"
+    address = settings.sources.raw_dir
+    # Another process may have landed since: nothing that was listed is remembered.
+    return UPath(address, use_listings_cache=False) if address else settings.data_dir / "raw"
 
 
 def published_dir(settings: Settings) -> Path:

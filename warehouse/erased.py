@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from warehouse import files
+from warehouse.files import Location
 
 Kind = Literal["address", "id", "customer"]
 """What somebody was erased by: an address, counted wherever it stands; the id of a respondent or user; or an id that
@@ -91,20 +92,21 @@ def _normal(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip().casefold())
 
 
-def list_path(raw_dir: Path) -> Path:
+def list_path(raw_dir: Location) -> Location:
     """Where the list of a data folder lies."""
     return raw_dir / "erased" / "people.json"
 
 
-def load(raw_dir: Path) -> Erased:
+def load(raw_dir: Location) -> Erased:
     """The people erased from a data folder; nobody where there is no list."""
     path = list_path(raw_dir)
     return Erased(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else Erased()
 
 
-def save(raw_dir: Path, erased: Erased) -> None:
+def save(raw_dir: Location, erased: Erased) -> None:
     """Replaces the list as a whole. Only its owner may read it: whoever has it can try names and addresses."""
     path = list_path(raw_dir)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.unfinished(path).touch(mode=0o600)
+    if isinstance(path, Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.unfinished(path).touch(mode=0o600)
     files.write_text(path, json.dumps(vars(erased), indent=1))

@@ -1,10 +1,45 @@
-"""Files that are whole or absent, also after a crash: written aside, synced to disk, then renamed."""
+"""Files that are whole or absent, also after a crash: written aside, synced to disk, then renamed.
+
+Raw batches may lie on an object store, which takes a file whole or not at all.
+"""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from upath import UPath
+
+Location = Path | UPath
+"""A file or folder of this machine, or of an object store."""
 
 UNFINISHED = ".tmp-"
 """Prefix of everything that is not finished. What bears it is rubbish once its writer is gone."""
+
+
+class Unreachable(OSError):
+    """The object store does not answer as it should. The message says what to look at."""
+
+
+def reach(folder: Location) -> None:
+    """Tries whether a folder can be listed, if it is on an object store. Raises `Unreachable`."""
+    if isinstance(folder, Path):
+        return
+    try:
+        folder.fs.ls(folder.path.partition("/")[0], refresh=True)
+    except Exception as error:
+        # Each store has errors of its own, which have no class in common.
+        raise Unreachable(
+            f"{folder} cannot be reached ({type(error).__name__}): does the bucket exist, and are AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and, for a store of another vendor, AWS_ENDPOINT_URL set?"
+        ) from error
+
+
+def found(folder: Location, pattern: str) -> list[Location]:
+    """The files and folders below a folder that fit a pattern, by name."""
+    paths: list[Location] = list(folder.glob(pattern))
+    return sorted(paths, key=str)
 
 
 def unfinished(path: Path) -> Path:
@@ -34,12 +69,35 @@ def move_into_place(path: Path) -> None:
     sync(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_whole(path: Location, write: Callable[[Path], object]) -> None:
+    """Makes or replaces a file by what `write` writes into the local file that it is given."""
+    if isinstance(path, Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(unfinished(path))
+        sync(unfinished(path))
+        move_into_place(path)
+    else:
+        with TemporaryDirectory() as folder:
+            aside = Path(folder) / path.name
+            write(aside)
+            path.fs.put_file(str(aside), path.path)
+
+
+def write_text(path: Location, text: str) -> None:
     """Replaces a small text file as a whole."""
-    aside = unfinished(path)
-    aside.write_text(text, encoding="utf-8")
-    sync(aside)
-    move_into_place(path)
+    write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def local_copy(path: Location) -> Iterator[Path]:
+    """The file itself, or as long as it is needed a copy of it on this machine. FileNotFoundError where it is not."""
+    if isinstance(path, Path):
+        yield path
+    else:
+        with TemporaryDirectory() as folder:
+            copy = Path(folder) / path.name
+            path.fs.get_file(path.path, str(copy))
+            yield copy
 
 
 def point_link(link: Path, target: Path) -> None:

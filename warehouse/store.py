@@ -5,6 +5,8 @@ Frames that go in and come out have six types: String, Int64, Float64, Boolean, 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import gettempdir
 
 import duckdb
 import polars as pl
@@ -62,6 +64,13 @@ def _in_transaction(con: duckdb.DuckDBPyConnection) -> bool:
     # Outside a transaction every statement is one of its own, with its own number.
     first, second = (con.sql("SELECT txid_current()").fetchall() for _ in range(2))
     return bool(first == second)
+
+
+def folder_of(con: duckdb.DuckDBPyConnection) -> Path:
+    """The folder of the connection's own file; that of temporary files where it has none."""
+    query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+    ((path,),) = con.sql(query).fetchall()
+    return Path(path).parent if path else Path(gettempdir())
 
 
 def conform(frame: pl.DataFrame, contract: type[Contract] | None = None) -> pl.DataFrame:

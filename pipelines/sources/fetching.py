@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -24,6 +23,8 @@ from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, SourceUnavailable, with_provenance
 from warehouse import files
 from warehouse.erased import Erased
+from warehouse.files import Location
+from warehouse.landing import write_rows
 
 FULL_LIST_DAYS = 7
 """So often everything is listed anew: it heals what events and filters missed, and shows what was deleted."""
@@ -44,7 +45,7 @@ class Kept:
 
 
 def read_api(
-    source: str, spec: ApiSource, folder: Path, day: date, *, full: bool = False, erased: Erased | None = None
+    source: str, spec: ApiSource, folder: Location, day: date, *, full: bool = False, erased: Erased | None = None
 ) -> dict[str, RawTable]:
     """The rows of every table, made of the objects kept in `folder` after they were brought up to date.
 
@@ -62,14 +63,14 @@ def read_api(
     return _rows(source, spec, {resource: one.objects for resource, one in kept.items()})
 
 
-def erase_objects(source: str, spec: ApiSource | None, folder: Path, erased: Erased, *, dry_run: bool) -> int:
+def erase_objects(source: str, spec: ApiSource | None, folder: Location, erased: Erased, *, dry_run: bool) -> int:
     """Takes erased people out of the objects that are kept of an API; how many objects they were in.
 
     Without `spec` nothing is known of what is read: all else in the objects of a person goes too.
     """
     known = {resource.name: resource for resource in (_resources(spec) if spec else ())}
     count = 0
-    for path in sorted(folder.glob("*.parquet")):
+    for path in files.found(folder, "*.parquet"):
         if path.name.startswith(files.UNFINISHED) or (before := _load(path)) is None:
             continue
         after = _without(before, source, spec, known.get(path.stem), erased)
@@ -230,20 +231,17 @@ def _json(item: Any) -> str:
     return json.dumps(item, ensure_ascii=False, sort_keys=True)
 
 
-def _load(path: Path) -> Kept | None:
+def _load(path: Location) -> Kept | None:
     if not path.exists():
         return None
-    notes = pl.read_parquet_metadata(path)
-    objects: Objects = dict(pl.read_parquet(path).iter_rows())
+    with files.local_copy(path) as copy:
+        notes = pl.read_parquet_metadata(copy)
+        objects: Objects = dict(pl.read_parquet(copy).iter_rows())
     return Kept(objects, date.fromisoformat(notes["listed_on"]), int(notes["events_until"]))
 
 
-def _save(path: Path, kept: Kept) -> None:
+def _save(path: Location, kept: Kept) -> None:
     """Replaces what is kept of a list; it is whole, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     notes = {"listed_on": kept.listed_on.isoformat(), "events_until": str(kept.events_until)}
     frame = pl.DataFrame(sorted(kept.objects.items()), schema={"id": pl.String, "object": pl.String}, orient="row")
-    aside = files.unfinished(path)
-    frame.write_parquet(aside, compression="zstd", metadata=notes)
-    files.sync(aside)
-    files.move_into_place(path)
+    write_rows(path, frame, notes)

@@ -30,12 +30,12 @@ def staging_of(con: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[object, .
 def staged(folder: Path) -> dict[str, list[tuple[object, ...]]]:
     """Every row of staging by table, in an order of its own; a folder that a killed run left is in the way."""
     loading.extract("sample", SOURCE, folder, folder / "raw", AS_OF)
-    (folder / "raw" / f"{UNFINISHED}left").mkdir()
+    (folder / f"{UNFINISHED}staging-left").mkdir()
     with duckdb.connect(folder / "warehouse.duckdb") as con:
         prepare(con)
         loading.stage(con, "sample", SOURCE, folder / "raw", AS_OF)
         found = staging_of(con)
-    assert not list((folder / "raw").glob(f"{UNFINISHED}*"))
+    assert not list(folder.glob(f"{UNFINISHED}*"))
     return found
 
 
