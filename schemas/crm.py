@@ -12,6 +12,9 @@ class Accounts(Contract, table="accounts", key=("account_id", "effective_from"))
     account_id: pl.String = required("Identifier of the account: the customer as the company sees it.")
     effective_from: pl.Date = optional("First day on which these attributes hold; since ever where absent.")
     name: pl.String = optional("Name of the account.", personal=True)
+    domain: pl.String = optional(
+        "E-mail domain of the account's people, such as acme.example; used where policy `match_email_domains` is on."
+    )
     parent_account_id: pl.String = optional("Parent account, for views that sum a group of accounts.")
     owner: pl.String = optional("Customer-success owner (a team or user id, not a name).")
     country: pl.String = optional("ISO 3166 alpha-2 country.")

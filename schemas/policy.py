@@ -92,6 +92,34 @@ class Policy(BaseModel):
     account_level: Literal["account", "parent"] = Field(
         "account", description="Whether KPIs are classified per account or per parent account."
     )
+    match_email_domains: bool = Field(
+        False,
+        description="Whether an id that is an e-mail address, or a customer's address, means the only account of its "
+        "domain where nothing else matches.",
+    )
+    public_email_domains: tuple[str, ...] = Field(
+        (
+            "aol.com",
+            "gmail.com",
+            "gmx.com",
+            "gmx.de",
+            "googlemail.com",
+            "hotmail.com",
+            "icloud.com",
+            "live.com",
+            "mail.com",
+            "me.com",
+            "msn.com",
+            "outlook.com",
+            "proton.me",
+            "protonmail.com",
+            "qq.com",
+            "web.de",
+            "yahoo.com",
+            "yandex.com",
+        ),
+        description="Domains of e-mail providers, which mean no account.",
+    )
     pause_max_days: int = Field(90, ge=0, description="Days that a pause keeps the logo.")
     dunning_grace_days: int = Field(30, ge=0, description="Days past due before unpaid MRR is churn.")
     renewal_grace_days: int = Field(30, ge=0, description="Days after a term's end before no decision is churn.")

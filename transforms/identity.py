@@ -29,11 +29,14 @@ class Directory(NamedTuple):
 
     `known`: id, account_id (after merges and, if the policy says so, at the top parent), excluded_reason (else null);
     one row per id that names an account. `identity_map`: the source table. `excluded`: id, reason, one row per id.
+    `domains`: id (an e-mail domain that means one account), account_id, excluded_reason; empty unless policy
+    `match_email_domains` is on.
     """
 
     known: pl.DataFrame
     identity_map: pl.DataFrame
     excluded: pl.DataFrame
+    domains: pl.DataFrame
 
 
 def directory(accounts: pl.DataFrame, identity_map: pl.DataFrame, excluded: pl.DataFrame, policy: Policy) -> Directory:
@@ -85,7 +88,23 @@ def directory(accounts: pl.DataFrame, identity_map: pl.DataFrame, excluded: pl.D
         .join(reasons, left_on="account_id", right_on="id", how="left", suffix="_of_top", maintain_order="left")
         .select("id", "account_id", excluded_reason=pl.coalesce("reason", "reason_of_top"))
     )
-    return Directory(known, identity_map, excluded)
+    return Directory(known, identity_map, excluded, _domains(accounts, known, policy))
+
+
+def _domains(accounts: pl.DataFrame, known: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """The domains that mean one account: not those of e-mail providers, nor those that several accounts share."""
+    named = accounts.select("account_id", domain=pl.col("domain").str.strip_chars().str.to_lowercase())
+    return (
+        named.filter(
+            pl.lit(policy.match_email_domains)
+            & (pl.col("domain") != "")
+            & ~pl.col("domain").is_in(policy.public_email_domains)
+        )
+        .join(known, left_on="account_id", right_on="id")
+        .select(id="domain", account_id="account_id_right", excluded_reason="excluded_reason")
+        .unique()
+        .filter(~pl.col("id").is_duplicated())
+    )
 
 
 def account_of_customers(customers: pl.DataFrame, changes: pl.DataFrame, known: Directory) -> pl.DataFrame:
@@ -94,19 +113,26 @@ def account_of_customers(customers: pl.DataFrame, changes: pl.DataFrame, known: 
     Grain: source x customer. Columns: source, customer_id, account_id, matched_by, conflicts_with (another account that
     a later match gives), excluded_reason (null if it counts).
     The first match wins: `identity_map`, `account_ref` (an account that is known), `account_id` (a known account of the
-    same id), else the customer is an account of its `own`: of the customer's id, with the source's name before it
+    same id), `email_domain` (the only account of the domain of the customer's address, if the policy says so), else the
+    customer is an account of its `own`: of the customer's id, with the source's name before it
     where several sources have a customer of that id, for an equal id of two sources means nothing. Decision 16.
     """
     keys = ["source", "customer_id"]
     named = (
-        pl.concat([customers.select(*keys, "account_ref"), changes.select(*keys, account_ref=pl.lit(None, pl.String))])
-        .sort(*keys, "account_ref", nulls_last=True)
+        pl.concat(
+            [
+                customers.select(*keys, "account_ref", "email"),
+                changes.select(*keys, account_ref=pl.lit(None, pl.String), email=pl.lit(None, pl.String)),
+            ]
+        )
+        .sort(*keys, "account_ref", "email", nulls_last=True)
         .unique(keys, keep="first", maintain_order=True)
     )
     found = {
         "identity_map": _by_identity_map(named, "customer_id", known),
         "account_ref": _by_id(named, "account_ref", known.known),
         "account_id": _by_id(named, "customer_id", known.known),
+        "email_domain": _by_domain(named, "email", known),
         "own": named.select(
             account_id=pl.when(pl.col("customer_id").is_duplicated())
             .then(pl.format("{}:{}", "source", "customer_id"))
@@ -122,7 +148,8 @@ def account_of_refs(refs: pl.DataFrame, customers: pl.DataFrame, known: Director
 
     `refs`: source, ref; `customers`: the result of `account_of_customers`. Grain: source x ref that is not null.
     Columns: source, ref, account_id (`unassigned` if nothing matches), conflicts_with, excluded_reason. The first match
-    wins: identity map, known account, billing customer (unless customers of that id belong to several accounts).
+    wins: identity map, known account, billing customer (unless customers of that id belong to several accounts), the
+    only account of its e-mail domain if the policy says so.
     """
     named = refs.select("source", "ref").drop_nulls().unique().sort("source", "ref")
     unambiguous = (
@@ -140,19 +167,25 @@ def account_of_refs(refs: pl.DataFrame, customers: pl.DataFrame, known: Director
         "identity_map": _by_identity_map(named, "ref", known),
         "account_id": _by_id(named, "ref", known.known),
         "customer_id": _by_id(named, "ref", unambiguous),
+        "email_domain": _by_domain(named, "ref", known),
         UNASSIGNED: _nobody(named),
     }
     return _first_match(named, "ref", found, known).drop("matched_by")
 
 
 def account_of_respondents(respondents: pl.DataFrame, known: Directory) -> pl.DataFrame:
-    """The account of every survey respondent that the identity map names; all others are `unassigned`.
+    """The account of every survey respondent: by the identity map, else the only one of the e-mail domain if the
+    policy says so; all others are `unassigned`.
 
     `respondents`: source, respondent_id. Grain: source x respondent_id that is not null. Columns: source,
     respondent_id, account_id, conflicts_with, excluded_reason.
     """
     named = respondents.select("source", "respondent_id").drop_nulls().unique().sort("source", "respondent_id")
-    found = {"identity_map": _by_identity_map(named, "respondent_id", known), UNASSIGNED: _nobody(named)}
+    found = {
+        "identity_map": _by_identity_map(named, "respondent_id", known),
+        "email_domain": _by_domain(named, "respondent_id", known),
+        UNASSIGNED: _nobody(named),
+    }
     return _first_match(named, "respondent_id", found, known).drop("matched_by")
 
 
@@ -390,6 +423,12 @@ def _by_id(named: pl.DataFrame, column: str, accounts: pl.DataFrame) -> pl.DataF
     return named.join(accounts, left_on=column, right_on="id", how="left", maintain_order="left").select(
         "account_id", "excluded_reason"
     )
+
+
+def _by_domain(named: pl.DataFrame, column: str, known: Directory) -> pl.DataFrame:
+    """The account of an e-mail address's domain; none of what is no address."""
+    domain = pl.col(column).str.strip_chars().str.to_lowercase().str.extract(r"^[^@\s]+@([^@\s]+)$", 1)
+    return _by_id(named.select(domain=domain), "domain", known.domains)
 
 
 def _by_identity_map(named: pl.DataFrame, column: str, known: Directory) -> pl.DataFrame:

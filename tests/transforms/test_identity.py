@@ -415,3 +415,74 @@ def test_matches_that_name_different_accounts_are_conflicts_and_the_first_counts
         2:5
     ] == (3, 0, 1)
     assert identity_conflicts({"customers": mapped}).rows() == [("billing", "customers", "A1", "A2", 1)]
+
+
+BY_DOMAIN = Policy(match_email_domains=True)
+WITH_DOMAINS = (
+    {"account_id": "A1", "domain": " Acme.Example "},
+    {"account_id": "A2", "domain": "shared.example"},
+    {"account_id": "A3", "domain": "shared.example"},
+    {"account_id": "A4", "domain": "gmail.com"},
+    {"account_id": "A5", "domain": "old.example"},
+    {"account_id": "A6", "domain": ""},
+)
+
+
+def by_domain(policy: Policy, *refs: str) -> list[str]:
+    who = known(accounts(*WITH_DOMAINS), identity_map(("crm", "A5", "A1")), policy=policy)
+    nobody = account_of_customers(customers(), changes(), who)
+    named = pl.DataFrame([("desk", ref) for ref in refs], schema=REFS, orient="row")
+    rows = account_of_refs(named, nobody, who)
+    return [dict(rows.select("ref", "account_id").iter_rows())[ref] for ref in refs]
+
+
+def test_an_address_means_the_only_account_of_its_domain_where_the_policy_says_so():
+    refs = [
+        "ana@acme.example",
+        " ANA@ACME.example",
+        "bo@shared.example",
+        "c@gmail.com",
+        "d@old.example",
+        "acme.example",
+    ]
+    assert by_domain(BY_DOMAIN, *refs) == ["A1", "A1", "unassigned", "unassigned", "A1", "unassigned"]
+    assert by_domain(POLICY, *refs) == ["unassigned"] * 6
+    assert by_domain(BY_DOMAIN, "x@sub.acme.example", "x@y@acme.example", "@acme.example") == ["unassigned"] * 3
+
+
+def test_whatever_names_the_account_comes_before_the_domain_and_conflicts_are_told():
+    who = known(
+        accounts(*WITH_DOMAINS),
+        identity_map(("desk", "bo@acme.example", "A2"), ("billing", "c3", "A3")),
+        excluded(("A6", "test")),
+        BY_DOMAIN,
+    )
+    named = customers(
+        {"customer_id": "c1", "email": "pay@acme.example"},
+        {"customer_id": "c2", "email": "pay@acme.example", "account_ref": "A2"},
+        {"customer_id": "c3", "email": None},
+        {"customer_id": "c4", "email": "nobody@else.example"},
+    )
+    rows = account_of_customers(named, changes(), who)
+    assert rows.select("customer_id", "account_id", "matched_by", "conflicts_with").rows() == [
+        ("c1", "A1", "email_domain", None),
+        ("c2", "A2", "account_ref", "A1"),
+        ("c3", "A3", "identity_map", None),
+        ("c4", "c4", "own", None),
+    ]
+    people = pl.DataFrame(
+        [("desk", "bo@acme.example"), ("desk", "cy@acme.example")],
+        schema={"source": pl.String, "respondent_id": pl.String},
+        orient="row",
+    )
+    found = account_of_respondents(people, who)
+    assert found.select("respondent_id", "account_id", "conflicts_with").rows() == [
+        ("bo@acme.example", "A2", "A1"),
+        ("cy@acme.example", "A1", None),
+    ]
+
+
+def test_a_domain_of_an_excluded_account_excludes():
+    who = known(accounts({"account_id": "T", "domain": "test.example"}), None, excluded(("T", "test")), BY_DOMAIN)
+    rows = account_of_customers(customers({"customer_id": "c1", "email": "a@test.example"}), changes(), who)
+    assert rows.select("account_id", "excluded_reason").rows() == [("T", "test")]
