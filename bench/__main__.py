@@ -1,15 +1,13 @@
 """The whole daily job on a large company, as a process of its own: CPU seconds, peak memory, ratio to a scan."""
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from bench.company import write_company
+from bench.measure import measured
 
 _SCAN = (
     "import polars as pl, sys; "
@@ -42,16 +40,9 @@ def main() -> None:
 
 def _measure(name: str, command: list[str]) -> float:
     """Runs a command and prints what it cost; its CPU seconds."""
-    began = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{name}: exit code {process.returncode}")
-    cpu = usage.ru_utime + usage.ru_stime
-    wall = time.monotonic() - began
-    print(f"{name:28} {cpu:8.1f} CPU s  {wall:8.1f} s wall  {usage.ru_maxrss / 2**20:6.2f} GiB peak", flush=True)
-    return cpu
+    cost = measured(command)
+    print(f"{name:28} {cost}", flush=True)
+    return cost.cpu
 
 
 if __name__ == "__main__":
