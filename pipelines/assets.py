@@ -1,6 +1,7 @@
 """The assets: raw -> staging -> facts -> marts -> published. Each says what it is and calls one function."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ import duckdb
 import polars as pl
 
 from pipelines import core, health_marts, loading, reconciliation_marts
-from pipelines.config import Settings, Source
+from pipelines.config import PostgresqlDoor, Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.releasing import publish_run
 from pipelines.report import LANGUAGES, output
@@ -23,7 +24,8 @@ from schemas.tables import PUBLISHED
 from schemas.validation import SourceError, SourceUnavailable
 from warehouse.audit import INVARIANTS, Finding, Invariant, audit
 from warehouse.batches import BATCHES
-from warehouse.publish import freshness, mark_stale, open_published
+from warehouse.postgres import PostgresError, publish_to_postgres
+from warehouse.publish import NotPublished, current_release, freshness, mark_stale, open_published
 from warehouse.store import first_rows, row_count
 
 EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
@@ -48,7 +50,8 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     staged = [key for assets in loads for key in assets.keys if key.path[0] == "staging"]
     built = [_tables(settings, step, _keys(step.reads) or staged) for step in STEPS]
     release = _release(settings, sorted(key for assets in built for key in assets.keys))
-    return [*loads, *built, release, _report(settings)]
+    doors = [_postgresql(settings, settings.sources.postgresql)] if settings.sources.postgresql else []
+    return [*loads, *built, release, *doors, _report(settings)]
 
 
 def _key(*path: str) -> dg.AssetKey:
@@ -205,6 +208,31 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
         )
 
     return release
+
+
+def _postgresql(settings: Settings, door: PostgresqlDoor) -> dg.AssetsDefinition:
+    """The copy of the release in PostgreSQL."""
+    spec = dg.AssetSpec(
+        _key("published", "postgresql"),
+        description="Every table and view of the release as tables of a PostgreSQL, put in place in one transaction.",
+        group_name="published",
+        deps=[RELEASE_KEY],
+        kinds={"postgres"},
+    )
+
+    @dg.multi_asset(name="publish_to_postgresql", specs=[spec])
+    def postgresql(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        _progress(context)("publish to PostgreSQL")
+        address = os.environ.get(door.uri_env)
+        if not address:
+            raise PostgresError(f"the environment variable {door.uri_env} is not set: set it to postgresql://...")
+        release = current_release(published_dir(settings))
+        if release is None:
+            raise NotPublished("nothing has been published yet: run the daily job first")
+        tables = publish_to_postgres(release, address, prefix=door.prefix, readers=door.read_by)
+        yield dg.MaterializeResult(metadata={"release": release.name, "tables": tables})
+
+    return postgresql
 
 
 def _report(settings: Settings) -> dg.AssetsDefinition:

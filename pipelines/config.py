@@ -406,12 +406,21 @@ Source = Annotated[FilesSource | DatabaseSource | ApiSource | SampleSource, Fiel
 SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
+class PostgresqlDoor(_Model):
+    """A PostgreSQL that each release is copied into, for tools that read no DuckDB."""
+
+    uri_env: Variable
+    prefix: str = Field("", pattern=r"^[a-z_][a-z0-9_]{0,29}$|^$")
+    read_by: tuple[str, ...] = ()
+
+
 class SourcesConfig(_Model):
     """Content of `sources.yaml`."""
 
     sources: dict[SourceName, Source] = Field(min_length=1)
     data_dir: Path | None = None
     raw_dir: str | None = None
+    postgresql: PostgresqlDoor | None = None
     as_of: date | None = None
 
     @field_validator("raw_dir")
