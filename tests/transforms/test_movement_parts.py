@@ -1,0 +1,210 @@
+"""Why MRR moved: the parts of a change and its reason, reckoned in plain Python from the states of two days."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date, timedelta
+from fractions import Fraction
+
+import pytest
+
+from schemas.policy import Policy
+from tests.oracle.core import Core, core, core_of, states_by_day
+from tests.oracle.histories import random_history
+from tests.worked_examples import Row, change, end, instant
+from transforms.movements import account_periods, customer_measures, movement_measures
+
+PARTS = ("seat", "price", "discount", "product_added", "product_removed")
+REASONS = {
+    "seat": "seats",
+    "price": "price_or_plan",
+    "product_added": "product_added",
+    "product_removed": "product_removed",
+}
+ONE_DAY = timedelta(days=1)
+
+
+def parts(before: Iterable[Row], after: Iterable[Row]) -> dict[str, int]:
+    """The parts of the change from one day to the next, from the states of an account in one currency.
+
+    Definitions section 3: seat = (q1 - q0) x p0, price = (p1 - p0) x q1 per product there on both days.
+    """
+    sums: dict[str, dict[str, list[int]]] = {side: defaultdict(lambda: [0, 0, 0]) for side in ("before", "after")}
+    for side, rows in (("before", before), ("after", after)):
+        for row in rows:
+            of_product = sums[side][row["product"]]
+            of_product[0] += row["quantity"] if row["arr_list_minor"] > 0 else 0
+            of_product[1] += row["arr_list_minor"]
+            of_product[2] += row["arr_net_minor"]
+    found = dict.fromkeys(PARTS, 0)
+    for product in sums["before"].keys() | sums["after"].keys():
+        (q0, list0, net0), (q1, list1, net1) = sums["before"][product], sums["after"][product]
+        if list0 > 0 and list1 > 0:
+            seat = round(Fraction(list0, max(q0, 1)) * (q1 - q0))
+            found["seat"] += seat
+            found["price"] += list1 - list0 - seat
+        elif list1 > list0:
+            found["product_added"] += list1 - list0
+        else:
+            found["product_removed"] += list1 - list0
+        found["discount"] += (net1 - net0) - (list1 - list0)
+    return found
+
+
+def of_day(made: Core) -> dict[tuple[str, str, date], list[Row]]:
+    """The states of an account in a currency on a day."""
+    found: dict[tuple[str, str, date], list[Row]] = defaultdict(list)
+    for (account, _, _, day), row in states_by_day(made.states, made.as_of).items():
+        found[account, row["currency"], day].append(row)
+    return found
+
+
+def compare(made: Core) -> int:
+    """Every row of the ledger against the reckoning, and no day without a row on which a part moves; rows compared."""
+    states = of_day(made)
+    ledger = {(row["account_id"], row["currency"], row["day"]): row for row in made.ledger.iter_rows(named=True)}
+    days = {(account, currency, day + step) for account, currency, day in states for step in (0 * ONE_DAY, ONE_DAY)}
+    for account, currency, day in days:
+        if day > made.as_of:
+            continue
+        wanted = parts(states.get((account, currency, day - ONE_DAY), []), states.get((account, currency, day), []))
+        row = ledger.get((account, currency, day))
+        found = {part: row[f"{part}_part_minor"] if row else 0 for part in PARTS}
+        assert found == wanted, (account, currency, day)
+        if row and row["category"] in ("expansion", "contraction"):
+            largest = max(PARTS, key=lambda part: (abs(wanted[part]), -PARTS.index(part)))
+            discount = "discount_started" if row["category"] == "contraction" else "discount_ended"
+            assert row["reason"] == REASONS.get(largest, discount), (account, currency, day)
+    return len(ledger)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_parts_and_reasons_of_a_random_history_are_those_reckoned_from_its_states(seed: int) -> None:
+    compare(core_of(random_history(seed)))
+
+
+def moved(*rows: Row, discounts: tuple[Row, ...] = (), on: str = "2025-03-01") -> tuple[str, str, dict[str, int]]:
+    """Category, reason and the parts other than 0 of account a on a day, in minor units a month."""
+    made = core(list(rows), discounts, Policy(), date(2025, 12, 31))
+    compare(made)
+    (row,) = (row for row in made.ledger.iter_rows(named=True) if row["day"] == date.fromisoformat(on))
+    found = {part: row[f"{part}_part_minor"] // 12 for part in PARTS if row[f"{part}_part_minor"]}
+    return row["category"], row["reason"], found
+
+
+TEN = {"unit_amount_minor": 1000}
+TWELVE = {"unit_amount_minor": 1200}
+START, THEN = "2025-01-01", "2025-03-01"
+
+
+def test_seats_at_the_old_price_and_the_new_price_at_the_new_seats() -> None:
+    assert moved(change("a", START, quantity=3, **TEN), change("a", THEN, quantity=5, **TEN)) == (
+        "expansion", "seats", {"seat": 2000}
+    )  # fmt: skip
+    assert moved(change("a", START, quantity=3, **TEN), change("a", THEN, quantity=3, **TWELVE)) == (
+        "expansion", "price_or_plan", {"price": 600}
+    )  # fmt: skip
+    # 2 more seats at 10 are 20, 2 more for each of 5 are 10: seats are the larger part.
+    assert moved(change("a", START, quantity=3, **TEN), change("a", THEN, quantity=5, **TWELVE)) == (
+        "expansion", "seats", {"seat": 2000, "price": 1000}
+    )  # fmt: skip
+    # A seat less at 12 takes 12, 2 less for each of 2 takes 4.
+    assert moved(change("a", START, quantity=3, **TWELVE), change("a", THEN, quantity=2, **TEN)) == (
+        "contraction", "seats", {"seat": -1200, "price": -400}
+    )  # fmt: skip
+
+
+def test_products_are_added_and_removed_and_never_matched_with_each_other() -> None:
+    app = change("a", START, 1000)
+    addon = change("a", THEN, 1000, item="2", product="addon", quantity=2)
+    assert moved(app, addon) == ("expansion", "product_added", {"product_added": 2000})
+    early = change("a", START, 1000, item="2", product="addon", quantity=2)
+    gone = end("a", THEN, early)
+    assert moved(app, early, gone) == ("contraction", "product_removed", {"product_removed": -2000})
+    other = change("a", THEN, 3000, item="3", product="other")
+    instead = {"product_added": 3000, "product_removed": -2000}
+    assert moved(app, early, gone, other) == ("expansion", "product_added", instead)
+
+
+def test_discounts_begin_and_end() -> None:
+    half = {"discount_id": "d", "item_id": None, "subscription_id": "a/1", "percent_off_bp": 5000}
+    window = {"amount_off_minor": None, "duration": "forever", "starts_at": instant(THEN), "ends_at": None}
+    rows = [change("a", START, 1000)]
+    assert moved(*rows, discounts=({**half, **window},)) == ("contraction", "discount_started", {"discount": -500})
+    window |= {"duration": "repeating", "starts_at": instant(START), "ends_at": instant(THEN)}
+    assert moved(*rows, discounts=({**half, **window},)) == ("expansion", "discount_ended", {"discount": 500})
+
+
+def test_an_end_takes_its_reason_and_a_return_that_of_the_stop() -> None:
+    begun = change("a", START, 1000)
+    for status, reason, told in (("paused", None, "pause"), ("ended", "price", "price"), ("ended", None, "cancelled")):
+        stopped = change("a", "2025-02-01", 1000, status=status, reason=reason)
+        assert moved(begun, stopped, on="2025-02-01")[:2] == ("churn", told)
+        back = moved(begun, stopped, change("a", THEN, 1000))
+        assert back[:2] == ("reactivation", "resume" if status == "paused" else "returned")
+    unpaid = change("a", "2025-02-01", 1000, status="ended", reason="payment_failed")
+    assert moved(begun, unpaid, change("a", THEN, 1000))[:2] == ("reactivation", "payment_recovered")
+    assert moved(begun, on=START)[:2] == ("new", "new")
+
+
+def measures_of(row: Row, policy: Policy) -> dict[str, int]:
+    """What a movement adds to each column of marts.mrr_movements. Definitions sections 3, 4 and 15."""
+    category, amount = row["category"], row["amount_arr_minor"]
+    change = row["closing_arr_minor"] - row["opening_arr_minor"]
+    is_lost = category == "churn" and row["closing_state"] == "none"
+    comes_back = "kept" if row["opening_state"] != "none" else "returned"
+    kinds = {"involuntary": policy.involuntary_reasons, "voluntary": policy.voluntary_reasons}
+    kind = next((kind for kind, reasons in kinds.items() if row["reason"] in reasons), "unknown")
+    found: dict[str, int] = defaultdict(int)
+    if category != "none":
+        found[category] = amount
+    if row["opening_arr_minor"] > 0:
+        found["retained_change"] = change
+        found["kept_change"] = min(change, 0)
+    if row["is_intraperiod"] and category in ("new", "reactivation"):
+        found["intraperiod"] = amount
+    if category == "churn":
+        found["churn_logo_lost" if is_lost else "churn_logo_kept"] = amount
+    if is_lost:
+        found[f"churn_{kind}"] = amount
+    if category == "reactivation":
+        found[f"reactivation_logo_{comes_back}"] = amount
+    if category in ("expansion", "contraction"):
+        for part in PARTS:
+            found[f"{category}_{part}"] = row[f"{part}_part_minor"] * (1 if category == "expansion" else -1)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 4))
+def test_each_movement_adds_to_the_columns_that_the_definitions_name(seed: int) -> None:
+    history = random_history(seed)
+    made = core_of(history)
+    measures = movement_measures(history.policy)
+    for rows in (made.net("month"), made.net("quarter"), made.gross("month")):
+        found = rows.select(value.alias(name) for name, value in measures.items()).iter_rows(named=True)
+        for row, counted in zip(rows.iter_rows(named=True), found, strict=True):
+            wanted = measures_of(row, history.policy)
+            assert counted == {name: wanted[name.removesuffix("_arr_minor")] for name in measures}, row
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 4))
+def test_each_customer_counts_where_the_definitions_say(seed: int) -> None:
+    history = random_history(seed)
+    policy = history.policy
+    kinds = {"involuntary": policy.involuntary_reasons, "voluntary": policy.voluntary_reasons}
+    rows = account_periods(core_of(history).days, "month")
+    measures = customer_measures(policy)
+    found = rows.select(value.alias(name) for name, value in measures.items()).iter_rows(named=True)
+    for row, counted in zip(rows.iter_rows(named=True), found, strict=True):
+        was, stays = row["opening_state"] != "none", row["closing_state"] != "none"
+        reason = row["end_reason"]
+        kind = next((kind for kind, reasons in kinds.items() if reason in reasons), "unknown")
+        began_now = row["first_paid_date"] is not None and row["first_paid_date"] >= row["period_start"]
+        names = {
+            "customers_new": not was and stays and not row["ever_paid_before"],
+            "customers_returned": not was and stays and row["ever_paid_before"],
+            "customers_lost": was and not stays,
+            "intraperiod_new_customers": row["is_intraperiod"] and began_now,
+            "intraperiod_churned_customers": row["is_intraperiod"],
+            **{f"customers_lost_{name}": was and not stays and name == kind for name in (*kinds, "unknown")},
+        }
+        assert counted == {name: int(names[name]) for name in measures}, row
