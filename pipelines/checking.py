@@ -18,7 +18,10 @@ from warehouse.store import prepare
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of one table's rows; `rules`: refused rows by rule; `problem` says why the source cannot be used."""
+    """What became of one table's rows.
+
+    `rules`: refused rows by rule; `advice`: what to do about each; `problem` says why the source cannot be used.
+    """
 
     source: str
     table: str
@@ -27,6 +30,7 @@ class Checked:
     refused: int | None = None
     superseded: int | None = None
     rules: Mapping[str, int] | None = None
+    advice: Mapping[str, str] | None = None
     problem: str | None = None
 
 
@@ -44,6 +48,7 @@ def _check(settings: Settings, name: str, source: Source) -> list[Checked]:
             staged = stage(con, name, source, Path(folder), as_of, settings.policy.reporting_timezone)
         except SourceError as error:
             return [Checked(name, ", ".join(source_tables(source)), problem=str(error))]
+        advice = _advice(read_quarantine(con))
     return [
         Checked(
             name,
@@ -53,9 +58,16 @@ def _check(settings: Settings, name: str, source: Source) -> list[Checked]:
             one.rows_quarantined,
             one.rows_superseded,
             one.rules,
+            {rule: advice[one.batch_id, rule] for rule in one.rules},
         )
         for one in staged
     ]
+
+
+def _advice(refused: pl.DataFrame) -> dict[tuple[str, str], str]:
+    """The advice that most refused rows of a batch and rule have."""
+    counted = refused.group_by("batch_id", "rule", "advice").len("rows").sort("rows", "advice")
+    return {(batch_id, rule): advice for batch_id, rule, advice, _ in counted.rows()}  # the last one wins
 
 
 def refused_rows(warehouse: Path) -> pl.DataFrame:

@@ -103,7 +103,8 @@ def run(
         _print_json(facts | {"failures": [vars(f) for f in report.failures], "warnings": len(report.warnings)})
     elif report.outcome == "published" and release is not None:
         with open_published(published_dir(settings)) as con:
-            _print_headlines(headlines(con), release.as_of)
+            shown = headlines(con)
+            _print_headlines(shown, release.as_of)
             reconciled = for_reading(con, _MONTHS_RECONCILED)
         if not reconciled.is_empty():
             _print_amounts(reconciled)
@@ -115,8 +116,9 @@ def run(
             if warning not in refused:
                 out.print(f"[yellow]{warning.place}[/]: {warning.message}", soft_wrap=True, highlight=False)
         out.print(f"Published {release.database}", soft_wrap=True)
+        kpi = next((one.kpi.id for one in shown if one.is_observed), "mrr")
         out.print(
-            f"Next: kpis show mrr --by segment{same}, kpis explain ACCOUNT{same}, make ui (http://127.0.0.1:3000)"
+            f"Next: kpis show {kpi} --by segment{same}, kpis explain ACCOUNT{same}, make ui (http://127.0.0.1:3000)"
         )
     else:
         for failure in report.failures:
@@ -154,7 +156,9 @@ def check(
         out.print(table)
         for one in results:
             for rule, rows in (one.rules or {}).items():
-                out.print(f"[yellow]{one.source}, {one.table}[/]: {rows:,} rows refused, {rule}", highlight=False)
+                advice = escape((one.advice or {})[rule])
+                refused = f"{rows:,} rows refused, {rule}. {advice[:1].upper()}{advice[1:]}"
+                out.print(f"[yellow]{one.source}, {one.table}[/]: {refused}", soft_wrap=True, highlight=False)
             if one.problem:
                 out.print(f"[red]{one.source}[/]: {escape(one.problem)}", soft_wrap=True, highlight=False)
         out.print(f"policy {settings.policy.version}, data in {settings.data_dir}", soft_wrap=True)
@@ -320,6 +324,8 @@ def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
 def _cell(name: str, value: Any, unit: str | None) -> str:
     if name == "value":
         return _value(value, unit or "", None)
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 

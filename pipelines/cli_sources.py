@@ -110,7 +110,7 @@ def init(
 ) -> None:
     """Write a commented sources.yaml for the exports in a folder. An existing one is never touched."""
     from pipelines import cli
-    from pipelines.starting import exports_in, starter
+    from pipelines.starting import NOTHING_FITS, exports_in, starter
 
     if not folder.is_dir():
         cli._fail(f"{folder}: no such folder", cli.UNKNOWN_NAME)
@@ -121,7 +121,8 @@ def init(
     with target.open("x", encoding="utf-8") as file:
         file.write(text)
     cli.out.print(f"Wrote {target} for {len(exports_in(folder))} files.", soft_wrap=True, highlight=False)
-    cli.out.print(f"Next: read it, then kpis sources preview NAME --config {folder}", soft_wrap=True, highlight=False)
+    first = "map your columns in it" if NOTHING_FITS in text else "read it"
+    cli.out.print(f"Next: {first}, then kpis sources preview NAME --config {folder}", soft_wrap=True, highlight=False)
 
 
 def _print_detected(found: "Detected") -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from zoneinfo import available_timezones
 
 import polars as pl
@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from pipelines.sources import known_apis
 from pipelines.sources.ready_made import UnknownFormat, merged
-from pipelines.sources.shapes import canonical_columns
+from pipelines.sources.shapes import TABLE, canonical_columns
 from schemas.policy import Policy
 from schemas.sources import CONTRACTS
 
@@ -26,6 +26,7 @@ EMBEDDED = Path(__file__).parent / "sample"
 """The configuration that holds where none is given: the sample company."""
 
 Scalar = str | int | float | bool | date | datetime
+Shape = Literal["changes", "periods", "event_log", "mrr_changes"]
 
 
 _Content = TypeVar("_Content", bound=BaseModel)
@@ -180,7 +181,7 @@ class TableMapping(_Model, ABC):
     where: str | None = None
     distinct: tuple[str, ...] = ()
     tz: Zone | None = None
-    shape: Literal["changes", "periods", "event_log", "mrr_changes"] = "changes"
+    shape: Shape = "changes"
     snapshot: Literal["full", "append"] = "append"
     columns: dict[str, ColumnMapping | None] = Field(default_factory=dict)
 
@@ -472,6 +473,10 @@ def near(wanted: str, there: Iterable[str]) -> str:
     return f"; did you mean {names[found[0]]!r}?" if found else ""
 
 
+def _columns(table: str, shape: str) -> dict[str, pl.DataType]:
+    return {spec.name: spec.dtype for spec in canonical_columns(CONTRACTS[table], shape)}
+
+
 def _misfits(table: str, mapping: TableMapping) -> Iterable[str]:
     """What in a table's mapping cannot be, seen from its contract."""
     if table not in CONTRACTS:
@@ -480,11 +485,13 @@ def _misfits(table: str, mapping: TableMapping) -> Iterable[str]:
     if mapping.shape != "changes" and table != "subscription_changes":
         yield f"{table}: `shape: {mapping.shape}` is for subscription_changes alone; leave it out"
         return
-    columns = {spec.name: spec.dtype for spec in canonical_columns(CONTRACTS[table], mapping.shape)}
+    columns = _columns(table, mapping.shape)
     for name, column in mapping.columns.items():
         at = f"{table}.columns.{name}"
         if name not in columns:
-            yield f"{at}: no such column{near(name, columns)}; the columns are {', '.join(columns)}"
+            shapes = [shape for shape in get_args(Shape) if table == TABLE and name in _columns(table, shape)]
+            hint = f" of `shape: {mapping.shape}`; write `shape: {shapes[0]}`" if shapes else near(name, columns)
+            yield f"{at}: no such column{hint}; the columns are {', '.join(columns)}"
         elif column is not None:
             for keys, types in (
                 (("money",), (pl.Int64,)),

@@ -393,10 +393,15 @@ def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str
     superseded = pl.concat([rows.select(PROVENANCE.keys()) for rows in (repeated, parts.superseded)]).unique().height
     quarantined = pl.concat([rejected, parts.quarantined])
     if rows_in > 1 and parts.accepted.is_empty() and not quarantined.is_empty():
-        rules = ", ".join(sorted(quarantined["rule"].unique()))
+        by_rule = (
+            quarantined.group_by("rule", "advice")
+            .len("rows")
+            .sort("rows", "rule", "advice", descending=[True, False, False])
+        )
+        rules = ", ".join(f"{rule} {rows:,}" for rule, _, rows in by_rule.rows())
         raise NothingAccepted(
             f"source {name}, table {table}: none of the {rows_in:,} rows was accepted ({rules}). "
-            f"First: {quarantined['advice'][0]}"
+            f"Most often: {by_rule['advice'][0]}"
         )
     keys = readable.select(key_columns(contract)) if _is_full(source, table) else None
     read_rows = pl.concat([rows.select(PROVENANCE.keys()) for rows in (readable, repeated)]).unique().height

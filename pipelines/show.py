@@ -295,4 +295,4 @@ def parse_period(text: str) -> tuple[pl.Expr, pl.Expr, str]:
 
 
 def _did_you_mean(near: list[str], some: list[str]) -> str:
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(some)}"
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(some) or 'none'}"

@@ -52,18 +52,30 @@ def starter(folder: Path) -> str:
         if not found.is_sure:
             notes.append(f"# {path.name}: could also be {', '.join(found.formats[1:])}; look at the preview.")
         known.setdefault(found.formats[0], []).append(found)
-    lines = [_HEAD.rstrip("\n"), "", "sources:" if known else _NOTHING, *_sources(known)]
+    lines = [_HEAD.rstrip("\n"), "", "sources:" if known else NOTHING_FITS, *_sources(known)]
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
 
 
-_NOTHING = """\
-# No export was recognised here. Take out the marks of comment and name your files:
+NOTHING_FITS = """\
+# No export was recognised here. Take out the marks of comment, name your files, and write your headers on the right:
 # sources:
 #   billing:
 #     kind: files
 #     tables:
-#       subscription_changes: {format: stripe_subscriptions_csv, files: subscriptions.csv}
-#       customers: {format: stripe_subscriptions_csv, files: subscriptions.csv}"""
+#       subscription_changes:
+#         files: subscriptions.csv
+#         shape: periods
+#         columns:
+#           change_id: id
+#           subscription_id: id
+#           item_id: id
+#           customer_id: customer
+#           starts_at: start
+#           ends_at: end
+#           unit_amount_minor: {from: amount, money: major}
+#           currency: {const: USD}
+#           interval: {const: month}
+# docs/tables.md has every table and column that you can fill."""
 
 
 def _sources(known: dict[str, list[Detected]]) -> Iterator[str]:

@@ -36,7 +36,9 @@ class SurveyInvitations(Contract, table="survey_invitations", key=("invitation_i
     wave: pl.String = optional("Wave of the survey.")
     channel: pl.String = optional("sms, email, in_app or link.")
     sent_at: Instant = required("When it was sent.")
-    is_delivered: pl.Boolean = optional("False if it bounced.")
+    is_delivered: pl.Boolean = optional(
+        "True if it arrived, false if it bounced; without it there is no response rate."
+    )
 
 
 class SurveyResponses(Contract, table="survey_responses", key=("response_id",)):

@@ -29,7 +29,7 @@ def portrait(con: duckdb.DuckDBPyConnection, scope: Scope, language: str, accoun
     if not rows:
         known = make.published.query("SELECT account_id FROM marts.account_360 ORDER BY ALL")["account_id"].to_list()
         near = difflib.get_close_matches(account, known, n=3, cutoff=0.6)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known[:5])}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known[:5]) or 'none'}"
         raise UnknownName(f"no account {account!r}; {hint}")
     head = {
         make.say("account"): account,

@@ -18,6 +18,8 @@ from schemas.validation import SourceError
 _SAMPLE_ROWS = 200
 _SNIFFED_BYTES = 65_536
 _SEPARATORS = (",", ";", "\t", "|")
+_NEAR = 2 / 3
+"""Share of its headers from which a mapping is worth naming: less is chance, such as `created_at` and `state`."""
 _COMMA = r"^-?(?:\d{1,3}(?:\.\d{3})+|\d+),\d{1,2}$"
 
 
@@ -67,7 +69,7 @@ def detect(path: Path) -> Detected:
         tuple(name for _, name in ordered),
         len(ordered) == 1 or (len(ordered) > 1 and ordered[0][0] > ordered[1][0]),
         hints | ({"decimal_comma": True} if _has_comma(plain) else {}),
-        (nearest[1], nearest[2]) if nearest and nearest[0] >= 0.5 and not ordered else None,
+        (nearest[1], nearest[2]) if nearest and nearest[0] >= _NEAR and not ordered else None,
     )
 
 

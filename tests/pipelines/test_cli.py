@@ -138,8 +138,17 @@ def test_check_counts_rows_and_changes_nothing(run, company):
     (checked,) = parsed(run("check", "--config", settings.base_dir, "--json"))
     counts = {"rows": 9, "accepted": 8, "refused": 1, "superseded": 0, "problem": None}
     counts["rules"] = {"end_before_start": 1}
+    counts["advice"] = {"end_before_start": "ends_at must be after starts_at: correct the row in the source"}
     assert checked == {"source": "billing", "table": "subscription_changes", **counts}
     assert not settings.data_dir.exists()
+
+
+def test_check_says_what_to_do_about_refused_rows(run, company):
+    settings = company()
+    with (settings.base_dir / "subscriptions.csv").open("a") as file:
+        file.write("9,S-gus,gus,2026-02-05,,basic,40.00,\n")
+    output = " ".join(told(run("check", "--config", settings.base_dir), 0).split())
+    assert "1 rows refused, without_price. Give unit_amount_minor, currency and interval, or a price_id" in output
 
 
 def test_check_of_a_source_that_cannot_be_read_ends_with_3(run, company):

@@ -68,6 +68,57 @@ def test_a_folder_without_exports_gets_an_example_in_comments(run, tmp_path):
     assert run("init", tmp_path / "nowhere").exit_code == 5
 
 
+def test_where_nothing_fits_the_comments_are_a_mapping_to_fill_in(run, tmp_path):
+    (tmp_path / "odd.csv").write_text("a,b\n1,2\n")
+    result = run("init", tmp_path)
+    assert "Next: map your columns in it, then kpis sources preview NAME" in result.output
+    commented = (tmp_path / "sources.yaml").read_text().split("# sources:")[1].split("# docs/tables.md")[0]
+    (tmp_path / "sources.yaml").write_text("sources:" + commented.replace("\n# ", "\n"))
+    billing = load_settings(tmp_path).sources.sources["billing"]
+    assert billing.tables["subscription_changes"].shape == "periods"
+
+
+def test_versions_of_rows_in_several_files_become_periods_or_the_newest_row(run, tmp_path):
+    (tmp_path / "subs_1.csv").write_text("id,updated_at,amount\nS,2026-03-01,20.00\nT,2026-01-05,5.00\n")
+    (tmp_path / "subs_2.csv").write_text("id,updated_at,amount\nS,2026-01-01,10.00\n")
+    (tmp_path / "sources.yaml").write_text("""
+sources:
+  copied:
+    kind: files
+    tables:
+      subscription_changes:
+        files: subs_*.csv
+        shape: periods
+        let: {until: "LEAD(updated_at) OVER (PARTITION BY id ORDER BY updated_at)"}
+        columns:
+          change_id: {hash: [id, updated_at]}
+          subscription_id: id
+          item_id: id
+          customer_id: id
+          starts_at: updated_at
+          ends_at: until
+          unit_amount_minor: {from: amount, money: major}
+          currency: {const: USD}
+          interval: {const: month}
+      customers:
+        files: subs_*.csv
+        where: "updated_at = MAX(updated_at) OVER (PARTITION BY id)"
+        columns: {customer_id: id, created_at: updated_at}
+""")
+    tables = json.loads(run("preview", "copied", "--config", tmp_path, "--json").stdout)["tables"]
+    changes, customers = ({one["table"]: one for one in tables}[name] for name in ("subscription_changes", "customers"))
+    rows = [
+        (row["item_id"], row["effective_at"][:10], row["status"], row["unit_amount_minor"]) for row in changes["rows"]
+    ]
+    assert sorted(rows) == [
+        ("S", "2026-01-01", "active", 1_000),
+        ("S", "2026-03-01", "active", 2_000),
+        ("T", "2026-01-05", "active", 500),
+    ]
+    assert (customers["accepted"], customers["left_out"]) == (2, 1)
+    assert sorted(row["created_at"][:10] for row in customers["rows"]) == ["2026-01-05", "2026-03-01"]
+
+
 def test_detect_prints_lines_for_sources_yaml(run, exports):
     result = run("detect", exports / "invoices.csv")
     assert result.exit_code == 0, result.output

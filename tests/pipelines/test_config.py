@@ -124,6 +124,10 @@ def test_broken_yaml_is_named_with_its_line(tmp_path):
             "customers: `shape: periods` is for subscription_changes alone; leave it out",
         ),
         (
+            tables("subscription_changes: {files: c.csv, columns: {starts_at: A}}"),
+            "columns.starts_at: no such column of `shape: changes`; write `shape: periods`; the columns are ",
+        ),
+        (
             tables("subscription_changes: {files: c.csv, shape: periods, columns: {effective_at: A}}"),
             "subscription_changes.columns.effective_at: no such column",
         ),

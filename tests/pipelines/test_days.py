@@ -59,3 +59,12 @@ def test_a_table_without_an_accepted_row_is_a_failed_source(tmp_path: Path) -> N
     report = run_job(load_settings(tmp_path), date(2026, 4, 10))
     assert report.outcome == "source_failed"
     assert "none of the 2 rows was accepted" in report.failures[0].message
+
+
+def test_the_advice_of_a_failed_table_is_that_of_most_rows(tmp_path: Path) -> None:
+    (tmp_path / "sources.yaml").write_text(SOURCES.replace("{const: month}", "{const: monthly}"))
+    (tmp_path / "subscriptions.csv").write_text(ROWS + "s3,c3,2026-02-20,2026-02-15,40.00,USD\n")
+    message = run_job(load_settings(tmp_path), date(2026, 4, 10)).failures[0].message
+    assert "none of the 3 rows was accepted" in message
+    assert message.index("not_allowed") < message.index("end_before_start")
+    assert "Most often: interval must be" in message

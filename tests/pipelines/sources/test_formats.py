@@ -180,6 +180,12 @@ def test_a_file_that_nothing_fits_names_the_nearest_mapping_and_what_it_misses(t
     assert found.near == ("salesforce_opportunities_csv", ("^CloseDate$",))
 
 
+def test_headers_that_every_system_has_make_no_mapping_the_nearest(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("id,created_at,updated_at,state,start_date,end_date\n1,2026-01-01,2026-01-01,x,2026-01-01,\n")
+    assert detect(file).near is None
+
+
 def test_a_qualtrics_tsv_in_utf16_is_detected_and_read(tmp_path, stage):
     rows = list(csv.reader((CASES / "qualtrics_csv" / "export.csv").read_text().splitlines(keepends=True)))
     file = tmp_path / "q.tsv"
