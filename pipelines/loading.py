@@ -35,9 +35,9 @@ from transforms.subscription_states import PRICE_COLUMNS, with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
 from warehouse.erased import Erased
 from warehouse.erased import load as load_erased
-from warehouse.files import UNFINISHED, write_text
+from warehouse.files import UNFINISHED, make_folder, write_text
 from warehouse.hashing import frame_hash
-from warehouse.landing import land_raw, raw_path, read_raw_batch
+from warehouse.landing import damaged, land_raw, raw_path, read_raw_batch
 from warehouse.staging import current, merge_batch
 from warehouse.store import transaction
 
@@ -170,11 +170,15 @@ def _finished_erasures(raw_dir: Path) -> Erased:
 
 
 def loads(raw_dir: Path) -> Iterator[Load]:
-    """Every whole load of any source, the newest first."""
+    """Every whole load of any source, the newest first. Raises `DamagedBatch` where a note of one cannot be read."""
     for path in sorted((raw_dir / _LOADS).glob("*.json"), reverse=True):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        batches = {table: LandedBatch(**batch) for table, batch in content["batches"].items()}
-        yield Load(content["source"], date.fromisoformat(content["as_of"]), batches)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            batches = {table: LandedBatch(**batch) for table, batch in content["batches"].items()}
+            load = Load(content["source"], date.fromisoformat(content["as_of"]), batches)
+        except (ValueError, KeyError, TypeError):
+            raise damaged(path) from None
+        yield load
 
 
 def newest_load(raw_dir: Path, name: str) -> Load:
@@ -188,7 +192,7 @@ def newest_load(raw_dir: Path, name: str) -> Load:
 def _note_load(raw_dir: Path, load: Load) -> None:
     """Adds a load to the list, unless it says what the source's newest says: what is repeated changes nothing."""
     folder = raw_dir / _LOADS
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if load == next((former for former in loads(raw_dir) if former.source == load.source), None):
         return
     number = 1 + max((int(path.stem) for path in folder.glob("*.json")), default=0)
@@ -205,7 +209,8 @@ def replay(
     """Stages every load again, from raw batches alone, under the mappings of today; the newest load.
 
     Loads of sources that `sources` no longer names are passed over, as are those that could not be staged then and
-    cannot now. Raises LookupError where nothing was ever loaded, FileNotFoundError where a batch is gone.
+    cannot now. Raises LookupError where nothing was ever loaded, FileNotFoundError where a batch is gone,
+    `DamagedBatch` where one does not hold the rows any more that it is named after.
     """
     _finished_erasures(raw_dir)
     history = list(loads(raw_dir))
@@ -270,7 +275,7 @@ def stage(
     with TemporaryDirectory(dir=raw_dir, prefix=UNFINISHED) as aside, transaction(con):
         mapped = {
             table: _parked(
-                _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id), day_zone),
+                _map(name, table, source, _landed(raw_dir, name, table, batch.batch_id, verify=bool(load)), day_zone),
                 Path(aside) / f"{table}.parquet",
             )
             for table, batch in batches.items()
@@ -378,6 +383,16 @@ def _incomplete(
 def is_look_back(con: duckdb.DuckDBPyConnection, name: str, as_of: date) -> bool:
     """Whether a later day of the source is recorded: what it says now was not known on the day of the run."""
     return not read_batches(con).filter((pl.col("source") == name) & (pl.col("recorded_on") > as_of)).is_empty()
+
+
+def _landed(raw_dir: Path, name: str, table: str, batch_id: str, *, verify: bool) -> pl.DataFrame:
+    """The rows of a batch; what landed long ago is verified by its id."""
+    rows = read_raw_batch(raw_dir, name, table, batch_id)
+    if verify:
+        content = frame_hash(rows)[:16]
+        if load_erased(raw_dir).batches.get(f"{name}/{table}/{content}", content) != batch_id:
+            raise damaged(raw_path(raw_dir, name, table, batch_id))
+    return rows
 
 
 def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str) -> _Mapped:

@@ -105,6 +105,6 @@ def load(raw_dir: Path) -> Erased:
 def save(raw_dir: Path, erased: Erased) -> None:
     """Replaces the list as a whole. Only its owner may read it: whoever has it can try names and addresses."""
     path = list_path(raw_dir)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     files.unfinished(path).touch(mode=0o600)
     files.write_text(path, json.dumps(vars(erased), indent=1))

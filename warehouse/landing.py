@@ -11,24 +11,31 @@ from warehouse import files, names
 from warehouse.hashing import frame_hash
 
 
+class DamagedBatch(OSError):
+    """A raw batch that cannot be read any more."""
+
+
 def raw_path(raw_dir: Path, source: str, table: str, batch_id: str) -> Path:
     """Where a batch of a source's table lies."""
     return raw_dir / names.file_name(source) / names.file_name(table) / f"{names.file_name(batch_id)}.parquet"
 
 
 def land_raw(raw_dir: Path, source: str, table: str, batch_id: str, frame: pl.DataFrame) -> Path:
-    """Writes a batch; it is whole or absent, also after a crash. Landing the same rows again changes nothing.
+    """Writes a batch; it is whole or absent, also after a crash. Landing the same rows again changes nothing, but for a
+    file that cannot be read any more: it is written anew.
 
     FileExistsError where the batch exists with other rows.
     """
     path = raw_path(raw_dir, source, table, batch_id)
-    if path.exists():
-        if frame_hash(pl.read_parquet(path)) != frame_hash(frame):
-            raise FileExistsError(
-                f"batch {batch_id} of {source}/{table} has landed with other rows: take a new batch id"
-            )
+    landed = _hash_of(path)
+    if landed is not None and landed != frame_hash(frame):
+        raise FileExistsError(
+            f"batch {batch_id} of {source}/{table} has landed with other rows: its file is damaged, or the id was used "
+            f"twice. Delete {path} and run again"
+        )
+    if landed is not None:
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     aside = files.unfinished(path)
     frame.write_parquet(aside, compression="zstd")
     files.sync(aside)
@@ -37,5 +44,25 @@ def land_raw(raw_dir: Path, source: str, table: str, batch_id: str, frame: pl.Da
 
 
 def read_raw_batch(raw_dir: Path, source: str, table: str, batch_id: str) -> pl.DataFrame:
-    """The rows of a landed batch, in their order. FileNotFoundError where it never landed."""
-    return pl.read_parquet(raw_path(raw_dir, source, table, batch_id))
+    """The rows of a landed batch, in their order. FileNotFoundError where it never landed; `DamagedBatch`."""
+    path = raw_path(raw_dir, source, table, batch_id)
+    try:
+        return pl.read_parquet(path)
+    except pl.exceptions.PolarsError:
+        raise damaged(path) from None
+
+
+def damaged(path: Path) -> DamagedBatch:
+    """The error that says so of a file under `raw/`."""
+    return DamagedBatch(
+        f"{path} is damaged: restore the folder raw/ from a backup. While the warehouse file is whole and the source "
+        "still has these rows, `kpis run` lands them anew"
+    )
+
+
+def _hash_of(path: Path) -> str | None:
+    """The hash of a batch's rows; None where there is no such file, or one that cannot be read."""
+    try:
+        return frame_hash(pl.read_parquet(path)) if path.exists() else None
+    except pl.exceptions.PolarsError:
+        return None

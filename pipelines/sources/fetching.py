@@ -231,16 +231,18 @@ def _json(item: Any) -> str:
 
 
 def _load(path: Path) -> Kept | None:
-    if not path.exists():
+    """What is kept of a list; None where nothing is, or a damaged file: then all of it is read again."""
+    try:
+        notes = pl.read_parquet_metadata(path)
+        objects: Objects = dict(pl.read_parquet(path).iter_rows())
+    except (FileNotFoundError, pl.exceptions.PolarsError):
         return None
-    notes = pl.read_parquet_metadata(path)
-    objects: Objects = dict(pl.read_parquet(path).iter_rows())
     return Kept(objects, date.fromisoformat(notes["listed_on"]), int(notes["events_until"]))
 
 
 def _save(path: Path, kept: Kept) -> None:
     """Replaces what is kept of a list; it is whole, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     notes = {"listed_on": kept.listed_on.isoformat(), "events_until": str(kept.events_until)}
     frame = pl.DataFrame(sorted(kept.objects.items()), schema={"id": pl.String, "object": pl.String}, orient="row")
     aside = files.unfinished(path)

@@ -1,5 +1,6 @@
 """Files as they came: found by pattern, read whole, every row numbered."""
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -138,6 +139,8 @@ def read_file(path: Path, read: Reading, place: str, rows: int | None = None) ->
         raise UnreadableFile(
             f"{place}: the ending tells no type of file; write `read: {{file_type: csv}}`, tsv, parquet, json or jsonl"
         )
+    if not os.access(path, os.R_OK):
+        raise UnreadableFile(f"{place}: may not be read; give the user that runs kpis the right to")
     if path.stat().st_size == 0:
         raise EmptyFile(f"{place}: is empty (0 bytes); deliver it again, or take it away")
     if kind == "parquet":
