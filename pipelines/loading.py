@@ -42,6 +42,8 @@ from warehouse.staging import current, merge_batch
 from warehouse.store import transaction
 
 _LOADS = "loads"
+_NUMBERED = "[0-9]*.json"
+"""What a killed run was writing has another name."""
 _MANY_ROWS = 500_000
 """A table with more waits on disk while the other tables of its source are mapped."""
 
@@ -171,7 +173,7 @@ def _finished_erasures(raw_dir: Path) -> Erased:
 
 def loads(raw_dir: Path) -> Iterator[Load]:
     """Every whole load of any source, the newest first. Raises `DamagedBatch` where a note of one cannot be read."""
-    for path in sorted((raw_dir / _LOADS).glob("*.json"), reverse=True):
+    for path in sorted((raw_dir / _LOADS).glob(_NUMBERED), reverse=True):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             batches = {table: LandedBatch(**batch) for table, batch in content["batches"].items()}
@@ -195,7 +197,7 @@ def _note_load(raw_dir: Path, load: Load) -> None:
     make_folder(folder)
     if load == next((former for former in loads(raw_dir) if former.source == load.source), None):
         return
-    number = 1 + max((int(path.stem) for path in folder.glob("*.json")), default=0)
+    number = 1 + max((int(path.stem) for path in folder.glob(_NUMBERED)), default=0)
     write_text(folder / f"{number:08}.json", json.dumps(asdict(load), indent=1, default=str))
 
 
