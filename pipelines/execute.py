@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +39,9 @@ event_log_storage:
   config:
     base_dir: {history}
 """
+
+
+_FARTHEST = timedelta(days=366)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,18 @@ def run_job(
         run_id=result.run_id,
         failures=tuple(_check_failure(check) for check in broken) or tuple(failed),
         warnings=tuple(_check_failure(check) for check in checks if check.severity == dg.AssetCheckSeverity.WARN),
+    )
+
+
+def unlikely_day(settings: Settings) -> str | None:
+    """Why the day that a run would take from the clock is not to be believed; None where it is."""
+    newest = max((load.as_of for load in loading.loads(raw_dir(settings))), default=None)
+    today = datetime.now(settings.policy.zone).date()
+    if settings.as_of or newest is None or today <= newest + _FARTHEST:
+        return None
+    return (
+        f"this machine's clock says {today}, more than a year after the newest load ({newest}). What a run records is "
+        "unknown to every earlier day: set the clock right, or name the day with --as-of if it is meant"
     )
 
 
