@@ -78,8 +78,8 @@ def run_job(
 ) -> RunReport:
     """Runs the daily job here and now, and says how it ended. The error is in the report, not raised.
 
-    `without_sources`: from what is staged, without extraction and staging. Raises OSError where the data folder cannot be
-    written, and where the machine fails Dagster's own records.
+    `without_sources`: from what is staged, without extraction and staging. Raises OSError where the data folder
+    cannot be written, and where the machine fails Dagster's own records.
     """
     refuse_unwritable(settings.data_dir)
     defs = build_defs(settings)

@@ -17,7 +17,14 @@ _SIGNS: tuple[tuple[tuple[str, ...], str], ...] = (
         "a file or folder may not be written or read: give the user that runs kpis the right to",
     ),
     (
-        ("out of memory", "failed to allocate", "cannot allocate memory", "bad_alloc", "memoryerror", "could not spawn threads"),
+        (
+            "out of memory",
+            "failed to allocate",
+            "cannot allocate memory",
+            "bad_alloc",
+            "memoryerror",
+            "could not spawn threads",
+        ),
         "there is not enough memory: end other programs or give this one more, and run again",
     ),
 )

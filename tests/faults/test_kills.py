@@ -52,7 +52,9 @@ def kill_one_after_another(settings, kpis, moments: Iterator[Callable[[Process],
         process.kill()
         _, told = process.communicate()
         assert process.returncode in (0, -9), told
-        step = ([line.split(" s ", 1)[1] for line in told.splitlines() if " s " in line[:10]] or ["start or publish"])[-1]
+        step = ([line.split(" s ", 1)[1] for line in told.splitlines() if " s " in line[:10]] or ["start or publish"])[
+            -1
+        ]
         steps += [step] if process.returncode else []
         known, changes = newcomers(settings), staged_changes(settings)
         assert known in ((published, number) if process.returncode else (number,)), f"killed in {step}"

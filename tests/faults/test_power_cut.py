@@ -1,4 +1,4 @@
-"""The order of writing, forcing to disk and renaming, checked by every state in which a power cut could leave the disk."""
+"""The order of writing, syncing and renaming, checked by the states in which a power cut could leave the disk."""
 
 import os
 import shutil
@@ -32,8 +32,8 @@ sources:
 class Disk:
     """What is on the disk for certain: of a file the bytes of its last sync, of a folder the entries of its own.
 
-    Before and after each sync and each rename it shows a copy of two states that a power cut may leave: nothing but what
-    is certain, and all names but only the bytes that are certain.
+    Before and after each sync and each rename it shows a copy of two states that a power cut may leave: nothing but
+    what is certain, and all names but only the bytes that are certain.
     """
 
     def __init__(self, root: Path, aside: Path, look: Look) -> None:

