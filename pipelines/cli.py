@@ -85,7 +85,7 @@ def run(
             "nothing could be published for those any more: take the day up to which the numbers shall go.",
             BAD_CONFIGURATION,
         )
-    from pipelines.execute import rebuild_from_raw, run_job, unlikely_day
+    from pipelines.execute import rebuild_from_raw, run_job
     from pipelines.reconciliation_marts import for_reading
     from pipelines.run import published_dir
     from pipelines.show import headlines
@@ -94,8 +94,6 @@ def run(
     day = as_of.date() if as_of else None
     with _progress(quiet=as_json):
         try:
-            if not (day or from_raw) and (doubt := unlikely_day(settings)):
-                _fail(doubt, BAD_CONFIGURATION)
             report = rebuild_from_raw(settings, day) if from_raw else run_job(settings, day, full=full)
         except (LookupError, OSError) as error:
             _fail(f"{error}", EXIT_CODES["failed"])

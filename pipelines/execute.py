@@ -79,9 +79,11 @@ def run_job(
     """Runs the daily job here and now, and says how it ended. The error is in the report, not raised.
 
     `without_sources`: from what is staged, without extraction and staging. Raises OSError where the data folder
-    cannot be written, and where the machine fails Dagster's own records.
+    cannot be written, and where the machine fails Dagster's own records; LookupError for a clock that is years ahead.
     """
     refuse_unwritable(settings.data_dir)
+    if as_of is None:
+        _refuse_unlikely_day(settings)
     defs = build_defs(settings)
     job = defs.resolve_job_def(JOB)
     config = run_config(as_of.isoformat() if as_of else None, full, quiet=True)
@@ -104,13 +106,13 @@ def run_job(
     )
 
 
-def unlikely_day(settings: Settings) -> str | None:
-    """Why the day that a run would take from the clock is not to be believed; None where it is."""
+def _refuse_unlikely_day(settings: Settings) -> None:
+    """A clock that is years ahead would end the story of every source: what a run records no earlier day knows."""
     newest = max((load.as_of for load in loading.loads(raw_dir(settings))), default=None)
     today = datetime.now(settings.policy.zone).date()
     if settings.as_of or newest is None or today <= newest + _FARTHEST:
-        return None
-    return (
+        return
+    raise LookupError(
         f"this machine's clock says {today}, more than a year after the newest load ({newest}). What a run records is "
         "unknown to every earlier day: set the clock right, or name the day with --as-of if it is meant"
     )
