@@ -90,8 +90,8 @@ def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
             _note_stale(settings, name, str(error))
             raise dg.Failure(f"{error}", allow_retries=isinstance(error, SourceUnavailable)) from error
         except OSError as error:
-            _note_stale(settings, name, error.strerror or type(error).__name__)
-            raise
+            _note_stale(settings, name, error.strerror or str(error))
+            raise dg.Failure(f"{error}") from error
         landed = pl.DataFrame([{"table": table, **asdict(batch)} for table, batch in batches.items()])
         yield dg.MaterializeResult(
             metadata={
@@ -126,7 +126,7 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
         try:
             with warehouse.get_connection() as con:
                 staged = loading.stage(con, name, source, raw_dir(settings), run.as_of, run.policy.reporting_timezone)
-        except SourceError as error:
+        except (SourceError, OSError) as error:
             _note_stale(settings, name, str(error))
             raise dg.Failure(f"{error}", allow_retries=False) from error
         if not staged:

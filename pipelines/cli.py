@@ -230,7 +230,16 @@ def explain(
 
 def main() -> None:
     """Entry point of the command."""
-    app()
+    try:
+        app()
+    except Exception as error:
+        from pipelines.troubles import in_plain_words
+
+        words = in_plain_words(f"{type(error).__name__}: {error}", Path())
+        if words is None:
+            raise
+        err.print(words, style="red", soft_wrap=True, markup=False, highlight=False)
+        sys.exit(EXIT_CODES["failed"])
 
 
 def _settings(config: Path | None) -> "Settings":

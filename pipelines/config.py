@@ -66,7 +66,13 @@ def _with_group(pattern: str) -> str:
     return pattern
 
 
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+
+
 def _is_sql(expression: str) -> bool:
+    """Whether it is an SQL expression over the row: Polars would also run queries, and open the files they name."""
+    if re.search(r"\bselect\b", _QUOTED.sub("", expression), re.IGNORECASE):
+        return False
     try:
         pl.sql_expr(expression)
     except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError):

@@ -5,18 +5,20 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import dagster as dg
 import duckdb
+from sqlalchemy.exc import OperationalError
 
 from pipelines import loading
 from pipelines.assets import PROGRESS
 from pipelines.config import Settings
 from pipelines.definitions import JOB, build_defs, run_config
 from pipelines.run import raw_dir, warehouse_file
+from pipelines.troubles import in_plain_words, refuse_unwritable
 from warehouse.files import move_into_place, unfinished
 from warehouse.store import prepare
 
@@ -37,6 +39,9 @@ event_log_storage:
   config:
     base_dir: {history}
 """
+
+
+_FARTHEST = timedelta(days=366)
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,12 @@ def run_job(
 ) -> RunReport:
     """Runs the daily job here and now, and says how it ended. The error is in the report, not raised.
 
-    `without_sources`: from what is staged, without extraction and staging.
+    `without_sources`: from what is staged, without extraction and staging. Raises OSError where the data folder
+    cannot be written, and where the machine fails Dagster's own records; LookupError for a clock that is years ahead.
     """
+    refuse_unwritable(settings.data_dir)
+    if as_of is None:
+        _refuse_unlikely_day(settings)
     defs = build_defs(settings)
     job = defs.resolve_job_def(JOB)
     config = run_config(as_of.isoformat() if as_of else None, full, quiet=True)
@@ -88,35 +97,54 @@ def run_job(
         )
     checks = [check for check in result.get_asset_check_evaluations() if not check.passed]
     broken = [check for check in checks if check.severity == dg.AssetCheckSeverity.ERROR]
-    failed = [_step_failure(event) for event in result.get_step_failure_events()]
+    failed = [_step_failure(event, settings.data_dir) for event in result.get_step_failure_events()]
     return RunReport(
-        outcome=_outcome(result.success, failed, broken),
+        outcome=_outcome(result.success, failed, broken, settings.data_dir),
         run_id=result.run_id,
         failures=tuple(_check_failure(check) for check in broken) or tuple(failed),
         warnings=tuple(_check_failure(check) for check in checks if check.severity == dg.AssetCheckSeverity.WARN),
     )
 
 
+def _refuse_unlikely_day(settings: Settings) -> None:
+    """A clock that is years ahead would end the story of every source: what a run records no earlier day knows."""
+    newest = max((load.as_of for load in loading.loads(raw_dir(settings))), default=None)
+    today = datetime.now(settings.policy.zone).date()
+    if settings.as_of or newest is None or today <= newest + _FARTHEST:
+        return
+    raise LookupError(
+        f"this machine's clock says {today}, more than a year after the newest load ({newest}). What a run records is "
+        "unknown to every earlier day: set the clock right, or name the day with --as-of if it is meant"
+    )
+
+
 @contextmanager
 def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as dagster:
-        yield dagster
+    try:
+        with dg.DagsterInstance.from_config(str(dagster_home(settings))) as dagster:
+            yield dagster
+    except OperationalError as error:
+        words = in_plain_words(str(error), settings.data_dir)
+        raise OSError(f"Dagster cannot keep its records of the run: {words or error}") from error
 
 
-def _outcome(success: bool, failed: Sequence[Failure], broken: Sequence[dg.AssetCheckEvaluation]) -> Outcome:
+def _outcome(
+    success: bool, failed: Sequence[Failure], broken: Sequence[dg.AssetCheckEvaluation], data_dir: Path
+) -> Outcome:
     if success:
         return "published"
     if broken:
         return "audit_failed"
-    return "source_failed" if any(f.place.startswith(("raw__", "staging__")) for f in failed) else "failed"
+    of_sources = [failure for failure in failed if failure.place.startswith(("raw__", "staging__"))]
+    return "source_failed" if any(in_plain_words(f.message, data_dir) is None for f in of_sources) else "failed"
 
 
-def _step_failure(event: dg.DagsterEvent) -> Failure:
+def _step_failure(event: dg.DagsterEvent, data_dir: Path) -> Failure:
     error = event.step_failure_data.error
     cause = (error.cause or error) if error else None
     user = event.step_failure_data.user_failure_data
     message = (user.description if user else None) or (cause.message if cause else None) or "failed"
-    return Failure(event.step_key or "", message.strip())
+    return Failure(event.step_key or "", in_plain_words(message, data_dir) or message.strip())
 
 
 def _check_failure(check: dg.AssetCheckEvaluation) -> Failure:
@@ -130,8 +158,8 @@ def rebuild_from_raw(settings: Settings, as_of: date | None) -> RunReport:
     else as `loading.replay`.
     """
     path = warehouse_file(settings)
+    refuse_unwritable(settings.data_dir)
     _refuse_while_in_use(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = unfinished(path)
     aside.unlink(missing_ok=True)
     sources, zone = settings.sources.sources, settings.policy.reporting_timezone

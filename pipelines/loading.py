@@ -38,11 +38,13 @@ from warehouse.erased import Erased
 from warehouse.erased import load as load_erased
 from warehouse.files import UNFINISHED, Location, found, local_copy, reach, write_text
 from warehouse.hashing import frame_hash
-from warehouse.landing import land_raw, raw_path, read_raw_batch
+from warehouse.landing import damaged, land_raw, raw_path, read_raw_batch
 from warehouse.staging import current, merge_batch
 from warehouse.store import folder_of, transaction
 
 _LOADS = "loads"
+_NUMBERED = "[0-9]*.json"
+"""What a killed run was writing has another name."""
 _MANY_ROWS = 500_000
 """A table with more waits on disk while the other tables of its source are mapped."""
 
@@ -172,11 +174,15 @@ def _finished_erasures(raw_dir: Location) -> Erased:
 
 
 def loads(raw_dir: Location) -> Iterator[Load]:
-    """Every whole load of any source, the newest first."""
-    for path in reversed(found(raw_dir / _LOADS, "*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        batches = {table: LandedBatch(**batch) for table, batch in content["batches"].items()}
-        yield Load(content["source"], date.fromisoformat(content["as_of"]), batches)
+    """Every whole load of any source, the newest first. Raises `DamagedBatch` where a note of one cannot be read."""
+    for path in reversed(found(raw_dir / _LOADS, _NUMBERED)):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            batches = {table: LandedBatch(**batch) for table, batch in content["batches"].items()}
+            load = Load(content["source"], date.fromisoformat(content["as_of"]), batches)
+        except (ValueError, KeyError, TypeError):
+            raise damaged(path) from None
+        yield load
 
 
 def newest_load(raw_dir: Location, name: str) -> Load:
@@ -192,7 +198,7 @@ def _note_load(raw_dir: Location, load: Load) -> None:
     folder = raw_dir / _LOADS
     if load == next((former for former in loads(raw_dir) if former.source == load.source), None):
         return
-    number = 1 + max((int(path.stem) for path in found(folder, "*.json")), default=0)
+    number = 1 + max((int(path.stem) for path in found(folder, _NUMBERED)), default=0)
     write_text(folder / f"{number:08}.json", json.dumps(asdict(load), indent=1, default=str))
 
 
@@ -206,7 +212,8 @@ def replay(
     """Stages every load again, from raw batches alone, under the mappings of today; the newest load.
 
     Loads of sources that `sources` no longer names are passed over, as are those that could not be staged then and
-    cannot now. Raises LookupError where nothing was ever loaded, FileNotFoundError where a batch is gone.
+    cannot now. Raises LookupError where nothing was ever loaded, FileNotFoundError where a batch is gone,
+    `DamagedBatch` where one does not hold the rows any more that it is named after.
     """
     reach(raw_dir)
     _finished_erasures(raw_dir)
@@ -271,7 +278,7 @@ def stage(
     with _parking_place(con) as aside, transaction(con):
         mapped = {
             table: _parked(
-                _map(name, table, source, read_raw_batch(raw_dir, name, table, batch.batch_id), day_zone),
+                _map(name, table, source, _landed(raw_dir, name, table, batch.batch_id, verify=bool(load)), day_zone),
                 aside / f"{table}.parquet",
             )
             for table, batch in batches.items()
@@ -379,6 +386,16 @@ def _incomplete(
 def is_look_back(con: duckdb.DuckDBPyConnection, name: str, as_of: date) -> bool:
     """Whether a later day of the source is recorded: what it says now was not known on the day of the run."""
     return not read_batches(con).filter((pl.col("source") == name) & (pl.col("recorded_on") > as_of)).is_empty()
+
+
+def _landed(raw_dir: Location, name: str, table: str, batch_id: str, *, verify: bool) -> pl.DataFrame:
+    """The rows of a batch; what landed long ago is verified by its id."""
+    rows = read_raw_batch(raw_dir, name, table, batch_id)
+    if verify:
+        content = frame_hash(rows)[:16]
+        if load_erased(raw_dir).batches.get(f"{name}/{table}/{content}", content) != batch_id:
+            raise damaged(raw_path(raw_dir, name, table, batch_id))
+    return rows
 
 
 def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str) -> _Mapped:

@@ -3,14 +3,28 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from typing import Any
 
 import duckdb
-from dagster import ConfigurableResource, InitResourceContext
+from dagster import ConfigurableResource, Failure, InitResourceContext
 from dagster._utils.backoff import backoff
 from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
 from warehouse.store import prepare
+
+
+class _InUse(Exception):
+    """Another process holds the file."""
+
+
+def _connect(**arguments: Any) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(**arguments)
+    except duckdb.IOException as error:
+        if "lock" in str(error):
+            raise _InUse(str(error)) from None
+        raise
 
 
 class Warehouse(DuckDBResource):
@@ -33,12 +47,16 @@ class Warehouse(DuckDBResource):
             con.close()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        con: duckdb.DuckDBPyConnection = backoff(
-            fn=duckdb.connect,
-            retry_on=(duckdb.IOException,),
-            kwargs={"database": self.database, "config": self.connection_config},
-            max_retries=8,
-        )
+        """Waits some 25 seconds for another run to end; what else is wrong with the file no waiting mends."""
+        try:
+            con: duckdb.DuckDBPyConnection = backoff(
+                fn=_connect,
+                retry_on=(_InUse,),
+                kwargs={"database": self.database, "config": self.connection_config},
+                max_retries=8,
+            )
+        except (_InUse, duckdb.Error) as error:
+            raise Failure(str(error), allow_retries=False) from error
         return con
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:

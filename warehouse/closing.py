@@ -91,7 +91,7 @@ def prepare(
     """
     target = closed_dir / f"{PREPARED}{names.file_name(release)}"
     aside = files.unfinished(target)
-    aside.mkdir(parents=True)
+    files.make_folder(aside)
     for name, log in logs.items():
         log.write_parquet(aside / f"{name}.parquet", compression="zstd")
     if closing is not None:

@@ -107,6 +107,6 @@ def save(raw_dir: Location, erased: Erased) -> None:
     """Replaces the list as a whole. Only its owner may read it: whoever has it can try names and addresses."""
     path = list_path(raw_dir)
     if isinstance(path, Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         files.unfinished(path).touch(mode=0o600)
     files.write_text(path, json.dumps(vars(erased), indent=1))

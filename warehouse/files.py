@@ -63,6 +63,14 @@ def sync_tree(directory: Path) -> None:
     sync(directory)
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it that are missing; a crash does not take them away again."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        sync(folder.parent)
+
+
 def move_into_place(path: Path) -> None:
     """Gives what was built as `unfinished(path)` its name, replacing a file or link of that name at one stroke."""
     unfinished(path).replace(path)
@@ -72,7 +80,7 @@ def move_into_place(path: Path) -> None:
 def write_whole(path: Location, write: Callable[[Path], object]) -> None:
     """Makes or replaces a file by what `write` writes into the local file that it is given."""
     if isinstance(path, Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write(unfinished(path))
         sync(unfinished(path))
         move_into_place(path)

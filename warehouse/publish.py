@@ -101,7 +101,7 @@ def publish(
         raise FileExistsError(f"release {release} exists: each publication needs a name of its own")
     _clear_unfinished(published_dir.resolve())
     aside = files.unfinished(target)
-    aside.mkdir(parents=True)
+    files.make_folder(aside)
     rows = _build(con, aside, tables, without or {}, sort or {})
     facts = {"release": release, "as_of": as_of.isoformat(), "policy_version": policy_version}
     facts |= {"published_at": published_at.isoformat()}

@@ -29,6 +29,19 @@ def as_rows(documents: Iterable[Any], read: Reading, place: str, limit: int | No
     own beside the other values, a row without elements stays one. Of other lists the elements stand under their
     position (`discounts.0.id`).
     """
+    try:
+        rows = _rows(documents, read, place, limit)
+        names = dict.fromkeys(name for row in rows for name in row)
+        return pl.DataFrame(
+            {name: [row.get(name) for row in rows] for name in names}, schema=dict.fromkeys(names, pl.String)
+        )
+    except RecursionError:
+        raise UnreadableFile(f"{place}: its JSON is nested too deeply to be an export; deliver it again") from None
+    except UnicodeEncodeError:
+        raise UnreadableFile(f"{place}: holds half of a character (such as \\ud800); deliver it again") from None
+
+
+def _rows(documents: Iterable[Any], read: Reading, place: str, limit: int | None) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     for document in documents:
         if limit is not None and len(rows) >= limit:
@@ -39,10 +52,7 @@ def as_rows(documents: Iterable[Any], read: Reading, place: str, limit: int | No
                     f"{place}: holds values that are no objects. Write under `read: {{rows: ...}}` the path to its rows"
                 )
             rows += _exploded(found, read.explode)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pl.DataFrame(
-        {name: [row.get(name) for row in rows] for name in names}, schema=dict.fromkeys(names, pl.String)
-    )
+    return rows
 
 
 def parsed(text: str) -> Any:

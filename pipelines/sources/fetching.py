@@ -232,11 +232,13 @@ def _json(item: Any) -> str:
 
 
 def _load(path: Location) -> Kept | None:
-    if not path.exists():
+    """What is kept of a list; None where nothing is, or a damaged file: then all of it is read again."""
+    try:
+        with files.local_copy(path) as copy:
+            notes = pl.read_parquet_metadata(copy)
+            objects: Objects = dict(pl.read_parquet(copy).iter_rows())
+    except (FileNotFoundError, pl.exceptions.PolarsError):
         return None
-    with files.local_copy(path) as copy:
-        notes = pl.read_parquet_metadata(copy)
-        objects: Objects = dict(pl.read_parquet(copy).iter_rows())
     return Kept(objects, date.fromisoformat(notes["listed_on"]), int(notes["events_until"]))
 
 

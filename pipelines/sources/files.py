@@ -1,5 +1,6 @@
 """Files as they came: found by pattern, read whole, every row numbered."""
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _FILE_TYPES = {
     ".ndjson": "jsonl",
 }
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
+"""How gzip, zstd and zlib begin."""
 
 
 class MissingFile(SourceError):
@@ -138,6 +141,8 @@ def read_file(path: Path, read: Reading, place: str, rows: int | None = None) ->
         raise UnreadableFile(
             f"{place}: the ending tells no type of file; write `read: {{file_type: csv}}`, tsv, parquet, json or jsonl"
         )
+    if not os.access(path, os.R_OK):
+        raise UnreadableFile(f"{place}: may not be read; give the user that runs kpis the right to")
     if path.stat().st_size == 0:
         raise EmptyFile(f"{place}: is empty (0 bytes); deliver it again, or take it away")
     if kind == "parquet":
@@ -192,6 +197,7 @@ def _read_parquet(path: Path, place: str) -> pl.DataFrame:
 def _read_text(path: Path, kind: str, read: Reading, place: str, rows: int | None) -> pl.DataFrame:
     encoding = "utf8" if read.encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig") else read.encoding
     _check_mark(path, encoding, place)
+    _refuse_compressed(path, place)
     try:
         frame = pl.read_csv(
             path,
@@ -231,6 +237,14 @@ def _check_mark(path: Path, encoding: str, place: str) -> None:
     marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
     if marked and marked.replace("-", "") not in encoding.lower().replace("-", "").replace("_", ""):
         raise WrongEncoding(f"{place}: is {marked}, not {encoding}; write `read: {{encoding: {marked}}}`")
+
+
+def _refuse_compressed(path: Path, place: str) -> None:
+    """Polars would unpack it, however much comes of it."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith(_COMPRESSED):
+        raise UnreadableFile(f"{place}: is compressed; unpack it first")
 
 
 def _encoding_advice(place: str, read: Reading) -> str:
