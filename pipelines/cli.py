@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pipelines.config import Settings
 
-EXIT_CODES = {"published": 0, "failed": 1, "source_failed": 3, "audit_failed": 4}
+EXIT_CODES = {"published": 0, "failed": 1, "unfinished": 1, "built": 1, "source_failed": 3, "audit_failed": 4}
 BAD_CONFIGURATION = 2
 UNKNOWN_NAME = 5
 
@@ -141,7 +141,11 @@ def check(
     if quarantine:
         if not warehouse_file(settings).exists():
             _fail("no run yet: kpis run", UNKNOWN_NAME)
-        _print_frame(refused_rows(warehouse_file(settings)), "Refused rows of the newest loads", as_json)
+        try:
+            refused = refused_rows(warehouse_file(settings))
+        except LookupError as error:
+            _fail(f"{error}", EXIT_CODES["failed"])
+        _print_frame(refused, "Refused rows of the newest loads", as_json)
         return
     results = check_sources(settings)
     if as_json:
@@ -346,4 +350,4 @@ def _fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-from pipelines import cli_erase, cli_history  # noqa: E402, F401 - their commands take what stands above
+from pipelines import cli_erase, cli_history, cli_runs  # noqa: E402, F401 - their commands take what stands above

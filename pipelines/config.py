@@ -324,6 +324,7 @@ def _is_variable(name: str) -> str:
 
 
 Variable = Annotated[str, AfterValidator(_is_variable)]
+_ADDRESS = r"^[^@\s<>,]+@[^@\s<>,]+$"
 
 
 class DatabaseSource(_WithTables):
@@ -405,12 +406,35 @@ Source = Annotated[FilesSource | DatabaseSource | ApiSource | SampleSource, Fiel
 SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
+class WebhookAlert(_Model):
+    """An address that takes POSTs of `{"text": ...}`, in an environment variable since it is a secret."""
+
+    url_env: Variable
+
+
+class EmailAlert(_Model):
+    """Mail by the server whose address, `smtp(s)://user:password@host:port`, stands in an environment variable."""
+
+    smtp_env: Variable
+    from_: str = Field(alias="from", pattern=_ADDRESS)
+    to: tuple[Annotated[str, Field(pattern=_ADDRESS)], ...] = Field(min_length=1)
+
+
+class Alerts(_Model):
+    """Whom to tell when something is wrong."""
+
+    webhook: WebhookAlert | None = None
+    email: EmailAlert | None = None
+    stale_after_hours: int = Field(30, ge=1)
+
+
 class SourcesConfig(_Model):
     """Content of `sources.yaml`."""
 
     sources: dict[SourceName, Source] = Field(min_length=1)
     data_dir: Path | None = None
     as_of: date | None = None
+    alerts: Alerts = Alerts()
 
 
 @dataclass(frozen=True)

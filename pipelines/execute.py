@@ -2,25 +2,23 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Literal
 
 import dagster as dg
 import duckdb
 
 from pipelines import loading
-from pipelines.assets import PROGRESS
 from pipelines.config import Settings
-from pipelines.definitions import JOB, build_defs, run_config
-from pipelines.run import raw_dir, warehouse_file
+from pipelines.definitions import build_defs, run_config
+from pipelines.journal import PROGRESS, Outcome, read
+from pipelines.run import JOB, raw_dir, warehouse_file
+from warehouse import migrations
 from warehouse.files import move_into_place, unfinished
 from warehouse.store import prepare
-
-Outcome = Literal["published", "source_failed", "audit_failed", "failed"]
 
 DAGSTER_YAML = """# Written once; change it as you like.
 nux:
@@ -89,8 +87,9 @@ def run_job(
     checks = [check for check in result.get_asset_check_evaluations() if not check.passed]
     broken = [check for check in checks if check.severity == dg.AssetCheckSeverity.ERROR]
     failed = [_step_failure(event) for event in result.get_step_failure_events()]
+    record = read(settings.data_dir, result.run_id)
     return RunReport(
-        outcome=_outcome(result.success, failed, broken),
+        outcome=record.outcome if record else "failed",
         run_id=result.run_id,
         failures=tuple(_check_failure(check) for check in broken) or tuple(failed),
         warnings=tuple(_check_failure(check) for check in checks if check.severity == dg.AssetCheckSeverity.WARN),
@@ -101,14 +100,6 @@ def run_job(
 def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.from_config(str(dagster_home(settings))) as dagster:
         yield dagster
-
-
-def _outcome(success: bool, failed: Sequence[Failure], broken: Sequence[dg.AssetCheckEvaluation]) -> Outcome:
-    if success:
-        return "published"
-    if broken:
-        return "audit_failed"
-    return "source_failed" if any(f.place.startswith(("raw__", "staging__")) for f in failed) else "failed"
 
 
 def _step_failure(event: dg.DagsterEvent) -> Failure:
@@ -135,7 +126,7 @@ def rebuild_from_raw(settings: Settings, as_of: date | None) -> RunReport:
     aside = unfinished(path)
     aside.unlink(missing_ok=True)
     sources, zone = settings.sources.sources, settings.policy.reporting_timezone
-    with duckdb.connect(aside) as con:
+    with migrations.connect(aside) as con:
         prepare(con)
         newest = loading.replay(con, sources, raw_dir(settings), zone, PROGRESS.info)
     # What the old file had not yet taken in belongs to no other.
@@ -149,7 +140,7 @@ def _refuse_while_in_use(path: Path) -> None:
     if not path.exists():
         return
     try:
-        duckdb.connect(path).close()
+        migrations.connect(path).close()
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise BlockingIOError("another run is using the warehouse: wait for its end") from None

@@ -18,6 +18,8 @@ from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from warehouse import staging, store
 
+JOB = "daily_kpis"
+
 _DELIVERED_WITH = {
     "subscription_id": "subscription_changes",
     "item_id": "subscription_changes",
