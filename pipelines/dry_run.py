@@ -51,7 +51,8 @@ def try_policy(settings: Settings, policy: Policy, progress: Progress) -> Trial:
     run = Run(release.as_of, policy, sources=tables)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.duckdb"
-        migrations.connect(warehouse_file(settings)).close()
+        if warehouse_file(settings).exists():
+            migrations.connect(warehouse_file(settings)).close()
         with duckdb.connect(trial) as con:
             prepare(con)
             _copy(con, warehouse_file(settings))
