@@ -1,49 +1,195 @@
-"""Alerts: a documented hook that a failed run calls. See docs/operations.md."""
+"""Alerts: what a run that failed, sources that are stale and checks that do not hold tell people. docs/operations.md.
+
+Every run sends its own alert when it ends, whoever started it. Two Dagster sensors see what no run can tell: that it
+broke off, and that there was none. An alert holds ids, places and numbers, and the words of our own errors.
+"""
 
 import json
 import os
+import smtplib
+import ssl
+import urllib.error
 import urllib.request
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
+from http.client import HTTPException
+from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 
-from pipelines.config import Settings
+from pipelines.config import Alerts, EmailAlert, Settings
+from pipelines.journal import RunRecord, read
+from pipelines.run import JOB, published_dir
+from warehouse.publish import Freshness, freshness
 
 WEBHOOK_VARIABLE = "KPIS_ALERT_WEBHOOK"
+"""Names the webhook where `alerts` in `sources.yaml` names none."""
+
 MESSAGE_LIMIT = 2_000
+TIMEOUT_SECONDS = 10
+
+
+class AlertError(ValueError):
+    """A channel that cannot be used as it is set up."""
+
+
+def about(record: RunRecord, former: Sequence[RunRecord]) -> str | None:
+    """What there is to tell of a run that has ended; None where all is well.
+
+    `former`: the reports of the runs before. A check that warns is told once: not if it warned in the last run too.
+    """
+    known = set(former[-1].warnings) if former else set()
+    warned = [place for place in record.warnings if place not in known]
+    run = f"run {record.run_id} of {JOB}"
+    parts = []
+    if record.outcome in ("published", "built"):
+        if not warned:
+            return None
+        parts.append(f"{run} {record.outcome}, as of {record.as_of}")
+    else:
+        failed = [f"{step.step}: {step.failure}" for step in record.failures]
+        failed += [f"check {place}" for place in record.failed_checks]
+        parts.append(f"{run} failed: {'; '.join(failed) or record.outcome}")
+    if warned:
+        parts.append(f"Checks that do not hold: {', '.join(warned)}")
+    if record.stale_sources:
+        parts.append(f"Stale sources: {', '.join(record.stale_sources)}")
+    return ". ".join(parts)[:MESSAGE_LIMIT]
+
+
+def send(alerts: Alerts, text: str) -> list[str]:
+    """Sends a text through every channel that is set up; why it could not, by channel. A failure raises nothing.
+
+    Problems name the variable that holds an address, never the address, which is a secret.
+    """
+    channels: list[tuple[str, Callable[[str], None]]] = []
+    if alerts.webhook is not None or os.environ.get(WEBHOOK_VARIABLE):
+        variable = alerts.webhook.url_env if alerts.webhook else WEBHOOK_VARIABLE
+        channels.append((f"webhook of {variable}", lambda words: _post(variable, words)))
+    if alerts.email is not None:
+        email = alerts.email
+        channels.append((f"e-mail by {email.smtp_env}", lambda words: _mail(email, words)))
+    problems = []
+    for name, channel in channels:
+        try:
+            channel(text)
+        except (OSError, HTTPException, ValueError) as error:
+            problems.append(f"the alert was not sent, {name}: {_why(error)}")
+    return problems
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        error = error.reason
+    match error:
+        case AlertError():
+            return str(error)
+        case urllib.error.HTTPError(code=code) | smtplib.SMTPResponseException(smtp_code=code):
+            return f"the server answers {code}"
+        case TimeoutError():
+            return "no answer in time"
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _address(variable: str, schemes: Sequence[str]) -> str:
+    address = os.environ.get(variable, "")
+    if not address.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        raise AlertError(f"{variable} must hold an address that begins with {' or '.join(f'{s}://' for s in schemes)}")
+    return address
+
+
+def _post(variable: str, text: str) -> None:
+    """POSTs {"text": ...}, which Slack, Mattermost, Google Chat and Teams' workflows take."""
+    request = urllib.request.Request(
+        _address(variable, ("https", "http")),
+        data=json.dumps({"text": text}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
+        pass
+
+
+def _mail(email: EmailAlert, text: str) -> None:
+    server = urlsplit(_address(email.smtp_env, ("smtps", "smtp")))
+    host, user = server.hostname or "", unquote(server.username or "")
+    message = EmailMessage()
+    message["From"], message["To"] = email.from_, ", ".join(email.to)
+    message["Subject"] = f"kpis: {text.split(':', maxsplit=1)[0]}"
+    message["Date"], message["Message-ID"] = format_datetime(datetime.now(UTC)), make_msgid(domain="kpis")
+    message.set_content(text, cte="quoted-printable")
+    tls = ssl.create_default_context()
+    smtp = (
+        smtplib.SMTP_SSL(host, server.port or 465, "localhost", timeout=TIMEOUT_SECONDS, context=tls)
+        if server.scheme == "smtps"
+        else smtplib.SMTP(host, server.port or 587, "localhost", timeout=TIMEOUT_SECONDS)
+    )
+    with smtp:
+        smtp.ehlo()
+        is_secret = server.scheme == "smtps"
+        if not is_secret and smtp.has_extn("starttls"):
+            smtp.starttls(context=tls)
+            smtp.ehlo()
+            is_secret = True
+        if user:
+            if not is_secret:
+                raise AlertError("the server offers no encryption, so the password stays here")
+            smtp.login(user, unquote(server.password or ""))
+        refused = smtp.send_message(message)
+    if refused:
+        raise AlertError(f"{len(refused)} of {len(email.to)} recipients are refused")
+
+
+def stale(fresh: Freshness, now: datetime, hours: int) -> str | None:
+    """What there is to tell of numbers that nobody has brought up to date; None where somebody has."""
+    if fresh.published_at is None or now - fresh.published_at <= timedelta(hours=hours):
+        return None
+    sources = f". Stale sources: {', '.join(sorted(fresh.stale_sources))}" if fresh.stale_sources else ""
+    return f"nothing was published for {hours} hours, {fresh.release} is the newest release{sources}"
 
 
 def failure_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Once per failed run: a line in the log, and a POST of JSON to the webhook if one is set."""
+    """Tells of runs that broke off without a word; the others have sent their alert."""
 
-    @dg.run_failure_sensor(name="run_failed", description="Tells the webhook in KPIS_ALERT_WEBHOOK of a failed run.")
+    @dg.run_failure_sensor(name="run_failed", description="Alerts of runs that broke off. Switch it on in the UI.")
     def run_failed(context: dg.RunFailureSensorContext) -> None:
-        text = message(context)
+        record = read(settings.data_dir, context.dagster_run.run_id)
+        if record is not None and record.ended_at is not None:
+            return
+        text = broken_off(context)
         context.log.error(text)
-        notify(text)
+        for problem in send(settings.sources.alerts, text):
+            context.log.error(problem)
 
     return run_failed
 
 
-def message(context: dg.RunFailureSensorContext) -> str:
-    """What failed, in the words of the error itself and not of its wrapper, cut to a sane length."""
-    errors = []
-    for event in context.get_step_failure_events():
-        failure = event.step_failure_data
-        error = failure.error.cause or failure.error if failure.error else None
-        errors.append(f"{event.step_key}: {error.message.strip() if error else 'failed'}")
-    what = "; ".join(errors) or context.failure_event.message or "failed"
-    return f"run {context.dagster_run.run_id} of {context.dagster_run.job_name} failed: {what}"[:MESSAGE_LIMIT]
+def broken_off(context: dg.RunFailureSensorContext) -> str:
+    """What is known of a run that did not come to its end, or of another job: the steps that failed."""
+    steps = [event.step_key or "" for event in context.get_step_failure_events()]
+    what = f"failed: {', '.join(steps)}" if steps else "broke off"
+    return f"run {context.dagster_run.run_id} of {context.dagster_run.job_name} {what}"[:MESSAGE_LIMIT]
 
 
-def notify(text: str) -> None:
-    """POSTs {"text": ...} to the webhook; nothing where none is set."""
-    url = os.environ.get(WEBHOOK_VARIABLE)
-    if not url:
-        return
-    if not url.startswith(("https://", "http://")):
-        raise ValueError(f"{WEBHOOK_VARIABLE} must be an http(s) address")
-    request = urllib.request.Request(
-        url, data=json.dumps({"text": text}).encode(), headers={"Content-Type": "application/json"}
+def stale_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Tells once of each release that nothing has replaced in time."""
+
+    @dg.sensor(
+        name="release_stale",
+        minimum_interval_seconds=900,
+        description="Alerts when no release was published for `stale_after_hours`. Switch it on in the UI.",
     )
-    with urllib.request.urlopen(request, timeout=20):
-        pass
+    def release_stale(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        fresh = freshness(published_dir(settings))
+        text = stale(fresh, datetime.now(UTC), settings.sources.alerts.stale_after_hours)
+        if text is None or context.cursor == fresh.release:
+            return dg.SkipReason("nothing new to tell")
+        problems = send(settings.sources.alerts, text)
+        for problem in problems:
+            context.log.error(problem)
+        if not problems:
+            context.update_cursor(fresh.release)
+        return dg.SkipReason(text)
+
+    return release_stale

@@ -1,6 +1,5 @@
 """The assets: raw -> staging -> facts -> marts -> published. Each says what it is and calls one function."""
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -14,9 +13,10 @@ import polars as pl
 from pipelines import core, health_marts, loading, reconciliation_marts
 from pipelines.config import PostgresqlDoor, Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
+from pipelines.journal import PROGRESS, Journal
 from pipelines.releasing import publish_run
 from pipelines.report import LANGUAGES, output
-from pipelines.resources import RunOptions, Warehouse
+from pipelines.resources import RunOptions, Warehouse, started_at
 from pipelines.run import Run, published_dir, raw_dir
 from pipelines.steps import STEPS, Step
 from schemas.sources import CONTRACTS
@@ -34,7 +34,6 @@ EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXP
 MONTHS_SHOWN = 12
 """Months of the summary of MRR against invoices."""
 
-PROGRESS = logging.getLogger("kpis.progress")
 RELEASE_KEY = dg.AssetKey(["published", "release"])
 REPORT_KEY = dg.AssetKey(["published", "report"])
 
@@ -74,24 +73,28 @@ def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
 
     @dg.multi_asset(name=f"raw__{name}", specs=[spec], retry_policy=EXTRACTION_RETRY)
     def raw(
-        context: dg.AssetExecutionContext, warehouse: Warehouse, run_options: RunOptions
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        run_options: RunOptions,
+        journal: dg.ResourceParam[Journal],
     ) -> Iterator[dg.MaterializeResult[Any]]:
         run = current_run(context, settings, run_options)
-        _progress(context)(f"extract {name}")
-        since = {}
-        if not run.full:
-            with warehouse.get_connection() as con:
-                since = loading.cursors(con, name, source, raw_dir(settings))
-        try:
-            batches = loading.extract(
-                name, source, settings.base_dir, raw_dir(settings), run.as_of, since, full=run.full
-            )
-        except SourceError as error:
-            _note_stale(settings, name, str(error))
-            raise dg.Failure(f"{error}", allow_retries=isinstance(error, SourceUnavailable)) from error
-        except OSError as error:
-            _note_stale(settings, name, error.strerror or str(error))
-            raise dg.Failure(f"{error}") from error
+        _progress(context, journal)(f"extract {name}")
+        with journal.step(f"raw__{name}"):
+            since = {}
+            if not run.full:
+                with warehouse.get_connection() as con:
+                    since = loading.cursors(con, name, source, raw_dir(settings))
+            try:
+                batches = loading.extract(
+                    name, source, settings.base_dir, raw_dir(settings), run.as_of, since, full=run.full
+                )
+            except SourceError as error:
+                _note_stale(settings, name, str(error))
+                raise dg.Failure(f"{error}", allow_retries=isinstance(error, SourceUnavailable)) from error
+            except OSError as error:
+                _note_stale(settings, name, error.strerror or str(error))
+                raise dg.Failure(f"{error}") from error
         landed = pl.DataFrame([{"table": table, **asdict(batch)} for table, batch in batches.items()])
         yield dg.MaterializeResult(
             metadata={
@@ -119,21 +122,29 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
 
     @dg.multi_asset(name=f"staging__{name}", specs=specs, check_specs=checks)
     def staging(
-        context: dg.AssetExecutionContext, warehouse: Warehouse, run_options: RunOptions
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        run_options: RunOptions,
+        journal: dg.ResourceParam[Journal],
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         run = current_run(context, settings, run_options)
-        _progress(context)(f"validate {name}")
-        try:
-            with warehouse.get_connection() as con:
-                staged = loading.stage(con, name, source, raw_dir(settings), run.as_of, run.policy.reporting_timezone)
-        except (SourceError, OSError) as error:
-            _note_stale(settings, name, str(error))
-            raise dg.Failure(f"{error}", allow_retries=False) from error
+        step, zone = f"staging__{name}", run.policy.reporting_timezone
+        _progress(context, journal)(f"validate {name}")
+        with journal.step(step):
+            try:
+                with warehouse.get_connection() as con:
+                    staged = loading.stage(con, name, source, raw_dir(settings), run.as_of, zone)
+            except (SourceError, OSError) as error:
+                _note_stale(settings, name, str(error))
+                raise dg.Failure(f"{error}", allow_retries=False) from error
+            journal.loaded(step, staged)
         if not staged:
-            _progress(context)(f"{name}: a later day is recorded, so this run only looks back")
+            _progress(context, journal)(f"{name}: a later day is recorded, so this run only looks back")
         for table in staged or map(loading.not_loaded, tables):
+            check = _refused_check(name, table)
+            journal.checked(step, check, rows=table.rows_quarantined)
             yield _staged_result(name, table)
-            yield _refused_check(name, table)
+            yield check
 
     return staging
 
@@ -155,16 +166,24 @@ def _tables(settings: Settings, step: Step, deps: Sequence[dg.AssetKey]) -> dg.A
 
     @dg.multi_asset(name=step.name, specs=specs, check_specs=checks)
     def tables_of_step(
-        context: dg.AssetExecutionContext, warehouse: Warehouse, run_options: RunOptions
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        run_options: RunOptions,
+        journal: dg.ResourceParam[Journal],
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         run = current_run(context, settings, run_options)
-        progress = _progress(context)
+        progress = _progress(context, journal)
         progress(step.name.replace("_", " "))
-        with warehouse.get_connection() as con:
-            step.build(con, run, progress)
-            for table in tables:
-                yield _built_result(con, run, table)
-            yield from (_check_result(finding) for finding in audit(con, [one.table for one in invariants]))
+        with journal.step(step.name):
+            with warehouse.get_connection() as con:
+                step.build(con, run, progress)
+                results = [_built_result(con, run, table) for table in tables]
+                findings = audit(con, [one.table for one in invariants])
+            yield from results
+            for finding in findings:
+                check = _check_result(finding)
+                journal.checked(step.name, check, rows=finding.offending_rows)
+                yield check
 
     return tables_of_step
 
@@ -191,12 +210,15 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
 
     @dg.multi_asset(name="publish", specs=[spec])
     def release(
-        context: dg.AssetExecutionContext, warehouse: Warehouse, run_options: RunOptions
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        run_options: RunOptions,
+        journal: dg.ResourceParam[Journal],
     ) -> Iterator[dg.MaterializeResult[Any]]:
         run = current_run(context, settings, run_options)
-        _progress(context)("publish")
-        with warehouse.get_connection() as con:
-            published = publish_run(con, run, context.run.run_id, _started_at(context), datetime.now(UTC))
+        _progress(context, journal)("publish")
+        with journal.step("publish"), warehouse.get_connection() as con:
+            published = publish_run(con, run, journal.so_far(), datetime.now(UTC))
         yield dg.MaterializeResult(
             metadata={
                 "release": published.name,
@@ -221,15 +243,18 @@ def _postgresql(settings: Settings, door: PostgresqlDoor) -> dg.AssetsDefinition
     )
 
     @dg.multi_asset(name="publish_to_postgresql", specs=[spec])
-    def postgresql(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
-        _progress(context)("publish to PostgreSQL")
-        address = os.environ.get(door.uri_env)
-        if not address:
-            raise PostgresError(f"the environment variable {door.uri_env} is not set: set it to postgresql://...")
-        release = current_release(published_dir(settings))
-        if release is None:
-            raise NotPublished("nothing has been published yet: run the daily job first")
-        tables = publish_to_postgres(release, address, prefix=door.prefix, readers=door.read_by)
+    def postgresql(
+        context: dg.AssetExecutionContext, journal: dg.ResourceParam[Journal]
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        _progress(context, journal)("publish to PostgreSQL")
+        with journal.step("publish_to_postgresql"):
+            address = os.environ.get(door.uri_env)
+            if not address:
+                raise PostgresError(f"the environment variable {door.uri_env} is not set: set it to postgresql://...")
+            release = current_release(published_dir(settings))
+            if release is None:
+                raise NotPublished("nothing has been published yet: run the daily job first")
+            tables = publish_to_postgres(release, address, prefix=door.prefix, readers=door.read_by)
         yield dg.MaterializeResult(metadata={"release": release.name, "tables": tables})
 
     return postgresql
@@ -263,24 +288,18 @@ def _report(settings: Settings) -> dg.AssetsDefinition:
 
 
 def current_run(context: dg.AssetExecutionContext, settings: Settings, options: RunOptions) -> Run:
-    """What this run knows. Without a given day it is yesterday, seen from the moment the run was made."""
-    yesterday = _started_at(context).astimezone(settings.policy.zone).date() - timedelta(days=1)
+    """What this run knows."""
+    day = options.day_of(settings, started_at(context.instance, context.run.run_id))
     tables = {name: loading.source_tables(source) for name, source in settings.sources.sources.items()}
-    day = options.day or settings.as_of or yesterday
     return Run(day, settings.policy, options.full, tables, settings.data_dir)
 
 
-def _started_at(context: dg.AssetExecutionContext) -> datetime:
-    record = context.instance.get_run_record_by_id(context.run.run_id)
-    if record is None:
-        raise LookupError(f"run {context.run.run_id} is not in the instance that executes it")
-    started_at: datetime = record.create_timestamp
-    return started_at
+def _progress(context: dg.AssetExecutionContext, journal: Journal) -> core.Progress:
+    step = context.op_def.name
 
-
-def _progress(context: dg.AssetExecutionContext) -> core.Progress:
     def say(message: str) -> None:
         context.log.info(message)
+        journal.note(step, message)
         PROGRESS.info(message)
 
     return say

@@ -12,6 +12,7 @@ import polars as pl
 from pipelines.config import Settings, Source
 from pipelines.loading import extract, source_tables, stage
 from schemas.validation import SourceError
+from warehouse import migrations
 from warehouse.batches import read_batches, read_quarantine
 from warehouse.store import prepare
 
@@ -72,7 +73,7 @@ def _advice(refused: pl.DataFrame) -> dict[tuple[str, str], str]:
 
 def refused_rows(warehouse: Path) -> pl.DataFrame:
     """Refused rows of the newest load of each source and table: counts by rule, with the first places."""
-    with duckdb.connect(str(warehouse), read_only=True) as con:
+    with migrations.connect(warehouse) as con:
         newest = read_batches(con).sort("load_seq").unique(["source", "table"], keep="last")
         refused = read_quarantine(con).join(newest.select("batch_id"), on="batch_id", how="semi")
     return (

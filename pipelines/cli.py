@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pipelines.config import Settings
 
-EXIT_CODES = {"published": 0, "failed": 1, "source_failed": 3, "audit_failed": 4}
+EXIT_CODES = {"published": 0, "failed": 1, "unfinished": 1, "built": 1, "source_failed": 3, "audit_failed": 4}
 BAD_CONFIGURATION = 2
 UNKNOWN_NAME = 5
 
@@ -143,7 +143,11 @@ def check(
     if quarantine:
         if not warehouse_file(settings).exists():
             _fail("no run yet: kpis run", UNKNOWN_NAME)
-        _print_frame(refused_rows(warehouse_file(settings)), "Refused rows of the newest loads", as_json)
+        try:
+            refused = refused_rows(warehouse_file(settings))
+        except LookupError as error:
+            _fail(f"{error}", EXIT_CODES["failed"])
+        _print_frame(refused, "Refused rows of the newest loads", as_json)
         return
     results = check_sources(settings)
     if as_json:
@@ -157,8 +161,8 @@ def check(
         for one in results:
             for rule, rows in (one.rules or {}).items():
                 advice = escape((one.advice or {})[rule])
-                refused = f"{rows:,} rows refused, {rule}. {advice[:1].upper()}{advice[1:]}"
-                out.print(f"[yellow]{one.source}, {one.table}[/]: {refused}", soft_wrap=True, highlight=False)
+                told = f"{rows:,} rows refused, {rule}. {advice[:1].upper()}{advice[1:]}"
+                out.print(f"[yellow]{one.source}, {one.table}[/]: {told}", soft_wrap=True, highlight=False)
             if one.problem:
                 out.print(f"[red]{one.source}[/]: {escape(one.problem)}", soft_wrap=True, highlight=False)
         out.print(f"policy {settings.policy.version}, data in {settings.data_dir}", soft_wrap=True)
@@ -361,4 +365,4 @@ def _fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-from pipelines import cli_erase, cli_history  # noqa: E402, F401 - their commands take what stands above
+from pipelines import cli_erase, cli_history, cli_runs  # noqa: E402, F401 - their commands take what stands above

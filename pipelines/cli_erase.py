@@ -46,7 +46,7 @@ def erase(
         _fail("nobody has a blank name: write an address or an id", UNKNOWN_NAME)
     try:
         found = carry_out(settings, person, datetime.now(UTC), dry_run=dry_run)
-    except (duckdb.IOException, OSError, ValueError) as error:
+    except (duckdb.IOException, OSError, LookupError, ValueError) as error:
         _fail(f"not finished: {error}. Mend this and repeat the command.", EXIT_CODES["failed"])
     if as_json:
         _print_json(found)

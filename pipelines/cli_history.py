@@ -112,6 +112,7 @@ def try_policy(settings: "Settings", policy: Path | None, as_json: bool) -> NoRe
 
     from pipelines import dry_run
     from pipelines.config import ConfigError, load_policy
+    from warehouse.migrations import NewerWarehouse
     from warehouse.publish import NotPublished
 
     try:
@@ -122,6 +123,8 @@ def try_policy(settings: "Settings", policy: Path | None, as_json: bool) -> NoRe
         _fail(str(error), BAD_CONFIGURATION)
     except NotPublished as error:
         _fail(str(error), UNKNOWN_NAME)
+    except NewerWarehouse as error:
+        _fail(str(error), EXIT_CODES["failed"])
     except duckdb.IOException as error:
         _fail(f"the warehouse cannot be read, because a run is on or its file is gone: {error}", EXIT_CODES["failed"])
     if as_json:

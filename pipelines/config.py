@@ -332,6 +332,7 @@ def _is_variable(name: str) -> str:
 
 
 Variable = Annotated[str, AfterValidator(_is_variable)]
+_ADDRESS = r"^[^@\s<>,]+@[^@\s<>,]+$"
 
 
 class DatabaseSource(_WithTables):
@@ -421,6 +422,28 @@ class PostgresqlDoor(_Model):
     read_by: tuple[str, ...] = ()
 
 
+class WebhookAlert(_Model):
+    """An address that takes POSTs of `{"text": ...}`, in an environment variable since it is a secret."""
+
+    url_env: Variable
+
+
+class EmailAlert(_Model):
+    """Mail by the server whose address, `smtp(s)://user:password@host:port`, stands in an environment variable."""
+
+    smtp_env: Variable
+    from_: str = Field(alias="from", pattern=_ADDRESS)
+    to: tuple[Annotated[str, Field(pattern=_ADDRESS)], ...] = Field(min_length=1)
+
+
+class Alerts(_Model):
+    """Whom to tell when something is wrong."""
+
+    webhook: WebhookAlert | None = None
+    email: EmailAlert | None = None
+    stale_after_hours: int = Field(30, ge=1)
+
+
 class SourcesConfig(_Model):
     """Content of `sources.yaml`."""
 
@@ -429,6 +452,7 @@ class SourcesConfig(_Model):
     raw_dir: str | None = None
     postgresql: PostgresqlDoor | None = None
     as_of: date | None = None
+    alerts: Alerts = Alerts()
 
     @field_validator("raw_dir")
     @classmethod

@@ -4,13 +4,12 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.alerts import failure_sensor
+from pipelines.alerts import failure_sensor, stale_sensor
 from pipelines.assets import REPORT_KEY, build_assets
 from pipelines.config import Settings, load_settings
-from pipelines.resources import RunOptions, Warehouse
-from pipelines.run import warehouse_file
+from pipelines.resources import RunOptions, Warehouse, journal_of_run
+from pipelines.run import JOB, warehouse_file
 
-JOB = "daily_kpis"
 REPORT_JOB = "report"
 
 
@@ -40,11 +39,12 @@ def build_defs(settings: Settings) -> dg.Definitions:
         assets=build_assets(settings),
         jobs=[job, report],
         schedules=[daily],
-        sensors=[failure_sensor(settings)],
+        sensors=[failure_sensor(settings), stale_sensor(settings)],
         executor=dg.in_process_executor,
         resources={
             "warehouse": Warehouse(database=str(warehouse_file(settings))),
             "run_options": RunOptions.configure_at_launch(),
+            "journal": journal_of_run(settings),
         },
     )
 

@@ -14,7 +14,7 @@ from pipelines.core import Progress
 from pipelines.run import Run, published_dir, warehouse_file
 from pipelines.steps import STEPS
 from schemas.policy import Policy
-from warehouse import names
+from warehouse import migrations, names
 from warehouse.audit import audit
 from warehouse.batches import WATERMARKS
 from warehouse.closing import closings
@@ -51,6 +51,8 @@ def try_policy(settings: Settings, policy: Policy, progress: Progress) -> Trial:
     run = Run(release.as_of, policy, sources=tables)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.duckdb"
+        if warehouse_file(settings).exists():
+            migrations.connect(warehouse_file(settings)).close()
         with duckdb.connect(trial) as con:
             prepare(con)
             _copy(con, warehouse_file(settings))

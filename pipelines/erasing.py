@@ -31,7 +31,7 @@ from schemas.privacy import ACCOUNT_IDS, ADDRESSES, PERSON_IDS, blanked_columns
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, SourceError, with_provenance
 from warehouse import erased as erasures
-from warehouse import files
+from warehouse import files, migrations
 from warehouse.erased import Erased
 from warehouse.erasing import (
     Counts,
@@ -99,7 +99,7 @@ def _warehouse(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection | None]
     if not warehouse_file(settings).exists():
         yield None
         return
-    with duckdb.connect(warehouse_file(settings)) as con:
+    with migrations.connect(warehouse_file(settings)) as con:
         prepare(con)
         yield con
 
@@ -121,6 +121,8 @@ def _carry_out(
             pass
         else:
             compact(con, warehouse_file(settings))
+            for copy in migrations.copies(warehouse_file(settings)):
+                copy.unlink()
     closed, published = closed_dir(settings.data_dir), published_dir(settings)
     counts |= erase_from_closed(closed, search, dry_run=dry_run)
     counts |= erase_from_releases(published, closed, search, now, dry_run=dry_run)

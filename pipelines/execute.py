@@ -2,27 +2,25 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import dagster as dg
 import duckdb
 from sqlalchemy.exc import OperationalError
 
 from pipelines import loading
-from pipelines.assets import PROGRESS
 from pipelines.config import Settings
-from pipelines.definitions import JOB, build_defs, run_config
-from pipelines.run import raw_dir, warehouse_file
+from pipelines.definitions import build_defs, run_config
+from pipelines.journal import PROGRESS, Outcome, read
+from pipelines.run import JOB, raw_dir, warehouse_file
 from pipelines.troubles import in_plain_words, refuse_unwritable
+from warehouse import migrations
 from warehouse.files import move_into_place, unfinished
 from warehouse.store import prepare
-
-Outcome = Literal["published", "source_failed", "audit_failed", "failed"]
 
 DAGSTER_YAML = """# Written once; change it as you like.
 nux:
@@ -99,7 +97,7 @@ def run_job(
     broken = [check for check in checks if check.severity == dg.AssetCheckSeverity.ERROR]
     failed = [_step_failure(event, settings.data_dir) for event in result.get_step_failure_events()]
     return RunReport(
-        outcome=_outcome(result.success, failed, broken, settings.data_dir),
+        outcome=_outcome(settings.data_dir, result.run_id),
         run_id=result.run_id,
         failures=tuple(_check_failure(check) for check in broken) or tuple(failed),
         warnings=tuple(_check_failure(check) for check in checks if check.severity == dg.AssetCheckSeverity.WARN),
@@ -128,15 +126,10 @@ def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         raise OSError(f"Dagster cannot keep its records of the run: {words or error}") from error
 
 
-def _outcome(
-    success: bool, failed: Sequence[Failure], broken: Sequence[dg.AssetCheckEvaluation], data_dir: Path
-) -> Outcome:
-    if success:
-        return "published"
-    if broken:
-        return "audit_failed"
-    of_sources = [failure for failure in failed if failure.place.startswith(("raw__", "staging__"))]
-    return "source_failed" if any(in_plain_words(f.message, data_dir) is None for f in of_sources) else "failed"
+def _outcome(data_dir: Path, run_id: str) -> Outcome:
+    """What the run's journal says; a run that could not end its journal has failed."""
+    record = read(data_dir, run_id)
+    return "failed" if record is None or record.outcome == "unfinished" else record.outcome
 
 
 def _step_failure(event: dg.DagsterEvent, data_dir: Path) -> Failure:
@@ -163,7 +156,7 @@ def rebuild_from_raw(settings: Settings, as_of: date | None) -> RunReport:
     aside = unfinished(path)
     aside.unlink(missing_ok=True)
     sources, zone = settings.sources.sources, settings.policy.reporting_timezone
-    with duckdb.connect(aside) as con:
+    with migrations.connect(aside) as con:
         prepare(con)
         newest = loading.replay(con, sources, raw_dir(settings), zone, PROGRESS.info)
     # What the old file had not yet taken in belongs to no other.
@@ -177,7 +170,7 @@ def _refuse_while_in_use(path: Path) -> None:
     if not path.exists():
         return
     try:
-        duckdb.connect(path).close()
+        migrations.connect(path).close()
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise BlockingIOError("another run is using the warehouse: wait for its end") from None

@@ -1,5 +1,6 @@
 """What a run says of itself: the catalogue, data quality, identity, and the list of runs."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import duckdb
@@ -7,8 +8,11 @@ import polars as pl
 
 from pipelines.accounts import identities
 from pipelines.core import Progress, exchange_rates, last_recomputed, newest_balances
+from pipelines.journal import RunRecord, records
 from pipelines.run import Run, staged, write
 from schemas.catalogue import catalogue_frame
+from schemas.contract import polars_schema
+from schemas.marts import RUN_OUTCOMES
 from schemas.tables import PUBLISHED
 from transforms import identity
 from warehouse import store
@@ -40,26 +44,26 @@ def build_records(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
     return {name: write(con, run, name, frame) for name, frame in zip(RECORD_TABLES, frames, strict=True)}
 
 
-def note_run(
-    con: duckdb.DuckDBPyConnection, run: Run, run_id: str, release: str, started_at: datetime, finished_at: datetime
-) -> None:
-    """Adds the run to the list of runs, just before its release is published."""
+def note_run(con: duckdb.DuckDBPyConnection, run: Run, record: RunRecord, release: str, finished_at: datetime) -> None:
+    """Brings the list of runs up to date, just before the release of this one is published: it, and those that failed.
+
+    A run that is listed already stays as it is: `record.is_full` and `accounts_recomputed` are filled in here.
+    """
     done = last_recomputed(con)
+    record.is_full, record.accounts_recomputed = done.is_full, done.accounts
+    this = replace(record, outcome="published", release=release, ended_at=finished_at)
     contract = PUBLISHED["marts.runs"]
-    row = pl.DataFrame(
-        {
-            "run_id": run_id,
-            "release": release,
-            "as_of": run.as_of,
-            "is_full": done.is_full,
-            "accounts_recomputed": done.accounts,
-            "started_at": started_at,
-            "finished_at": finished_at,
-            "policy_version": run.policy.version,
-        }
-    )
-    former = store.read(con, "marts.runs", contract=contract)
-    store.replace_table(con, "marts.runs", pl.concat([former, store.conform(row, contract)]), contract)
+    listed = store.read(con, "marts.runs", contract=contract)
+    others = records(run.data_dir) if run.data_dir else []
+    ended = [one for one in others if one.run_id != this.run_id and one.outcome in RUN_OUTCOMES]
+    rows = pl.DataFrame([_row(one) for one in [*ended, this]], schema=polars_schema(contract))
+    news = rows.join(listed, on="run_id", how="anti")
+    store.replace_table(con, "marts.runs", pl.concat([listed, news]).sort("started_at", "run_id"), contract)
+
+
+def _row(record: RunRecord) -> dict[str, object]:
+    values = vars(record) | {"finished_at": record.ended_at}
+    return {name: values[name] for name in polars_schema(PUBLISHED["marts.runs"])}
 
 
 def _data_quality(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from datetime import datetime
 import duckdb
 
 from pipelines import closing_marts, core, health_marts, records
+from pipelines.journal import RunRecord
 from pipelines.run import Run
 from schemas.contract import column_specs, key_columns
 from schemas.tables import PUBLISHED
@@ -15,12 +16,15 @@ _MERGED = (*core.ACCOUNT_FACTS, "marts.segments")
 """Tables that are written account by account, so their rows are stored in no order."""
 
 
-def publish_run(con: duckdb.DuckDBPyConnection, run: Run, run_id: str, started_at: datetime, now: datetime) -> Release:
-    """Publishes all tables of an audited run as a new release. ValueError for a run without a data folder."""
+def publish_run(con: duckdb.DuckDBPyConnection, run: Run, record: RunRecord, now: datetime) -> Release:
+    """Publishes all tables of an audited run as a new release, and notes it in the report of the run.
+
+    ValueError for a run without a data folder.
+    """
     if run.data_dir is None:
         raise ValueError("a run without a data folder has nowhere to publish to")
     name = f"{run.as_of.isoformat()}-{now:%Y%m%dT%H%M%S%f}"
-    records.note_run(con, run, run_id, name, started_at, now)
+    records.note_run(con, run, record, name, now)
     closing_marts.prepare(con, run, name)
     create_views(con)
     published = publish(
@@ -34,6 +38,7 @@ def publish_run(con: duckdb.DuckDBPyConnection, run: Run, run_id: str, started_a
         without=personal_columns(),
         sort={table: key_columns(PUBLISHED[table]) for table in _MERGED},
     )
+    record.release = name
     closing_marts.settle(con, run)
     health_marts.keep_history(con, run)
     return published

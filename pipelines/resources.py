@@ -1,16 +1,25 @@
 """Resources: the one door to the private warehouse file, and the options of a run."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 from dagster import ConfigurableResource, Failure, InitResourceContext
 from dagster._utils.backoff import backoff
 from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
+from pipelines import alerts
+from pipelines.config import Settings
+from pipelines.journal import PROGRESS, Journal, RunRecord, records
+from pipelines.run import published_dir
+from warehouse import migrations
+from warehouse.publish import freshness
 from warehouse.store import prepare
 
 
@@ -18,9 +27,9 @@ class _InUse(Exception):
     """Another process holds the file."""
 
 
-def _connect(**arguments: Any) -> duckdb.DuckDBPyConnection:
+def _connect(path: Path, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     try:
-        return duckdb.connect(**arguments)
+        return migrations.connect(path, config)
     except duckdb.IOException as error:
         if "lock" in str(error):
             raise _InUse(str(error)) from None
@@ -52,10 +61,10 @@ class Warehouse(DuckDBResource):
             con: duckdb.DuckDBPyConnection = backoff(
                 fn=_connect,
                 retry_on=(_InUse,),
-                kwargs={"database": self.database, "config": self.connection_config},
+                kwargs={"path": Path(self.database), "config": self.connection_config},
                 max_retries=8,
             )
-        except (_InUse, duckdb.Error) as error:
+        except (_InUse, duckdb.Error, migrations.NewerWarehouse) as error:
             raise Failure(str(error), allow_retries=False) from error
         return con
 
@@ -75,7 +84,49 @@ class RunOptions(ConfigurableResource[None]):
     full: bool = False
     """Rebuild every account instead of the changed ones."""
 
-    @property
-    def day(self) -> date | None:
-        """The `as_of` as a date."""
-        return date.fromisoformat(self.as_of) if self.as_of else None
+    def day_of(self, settings: Settings, started_at: datetime) -> date:
+        """The day of the run: without a given one it is yesterday, seen from the moment the run was made."""
+        if self.as_of:
+            return date.fromisoformat(self.as_of)
+        return settings.as_of or started_at.astimezone(settings.policy.zone).date() - timedelta(days=1)
+
+
+def started_at(instance: dg.DagsterInstance, run_id: str) -> datetime:
+    """When a run was made. LookupError for one that the instance does not know."""
+    record = instance.get_run_record_by_id(run_id)
+    if record is None:
+        raise LookupError(f"run {run_id} is not in the instance that executes it")
+    moment: datetime = record.create_timestamp
+    return moment
+
+
+def journal_of_run(settings: Settings) -> dg.ResourceDefinition:
+    """The journal of the run that is on: it begins before the first step, and ends after the last, failed or not."""
+
+    @dg.resource(required_resource_keys={"run_options"}, description="Keeps the log and the report of a run.")
+    @contextmanager
+    def journal(context: dg.InitResourceContext) -> Iterator[Journal]:
+        if context.run is None or context.instance is None:
+            raise ValueError("a journal is that of a run")
+        options: RunOptions = context.resources.run_options
+        began = started_at(context.instance, context.run.run_id)
+        day = options.day_of(settings, began)
+        kept = Journal(settings.data_dir, RunRecord(context.run.run_id, day, began, settings.policy.version))
+        try:
+            yield kept
+        finally:
+            record = kept.end(freshness(published_dir(settings)).stale_sources, datetime.now(UTC))
+            _alert(settings, kept, record)
+            kept.close()
+
+    return journal
+
+
+def _alert(settings: Settings, kept: Journal, record: RunRecord) -> None:
+    """An alert that cannot be sent is noted; the run ends as it would."""
+    former = [one for one in records(settings.data_dir) if one.run_id != record.run_id and one.ended_at]
+    text = alerts.about(record, former)
+    if text is not None:
+        for problem in alerts.send(settings.sources.alerts, text):
+            kept.note("alert", problem, level=logging.ERROR)
+            PROGRESS.warning(problem)

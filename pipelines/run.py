@@ -20,6 +20,8 @@ from schemas.tables import PUBLISHED
 from warehouse import staging, store
 from warehouse.files import Location
 
+JOB = "daily_kpis"
+
 _DELIVERED_WITH = {
     "subscription_id": "subscription_changes",
     "item_id": "subscription_changes",

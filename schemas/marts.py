@@ -431,19 +431,32 @@ ExcludedAccounts = mart(
     ],
 )
 
+RUN_OUTCOMES = ("published", "source_failed", "audit_failed", "failed")
+"""How a run of the whole job ends."""
+
 Runs = mart(
     "Runs",
     "marts.runs",
     ("run_id",),
-    """One row per run that published a release.""",
+    """One row per run that published a release, or failed and was followed by one that did. Rows are those of the
+    batches that the run took from its sources.""",
     [
         text("run_id", "Identifier of the run."),
-        text("release", "Release that the run published."),
+        text("release", "Release that the run published; null where it failed.", nullable=True),
         Column("as_of", pl.Date, "Day that the run took as now."),
-        Column("is_full", pl.Boolean, "True where every account was recomputed from all history."),
-        count("accounts_recomputed", "Accounts that the run recomputed."),
+        Column("is_full", pl.Boolean, "True where every account was recomputed from all history.", nullable=True),
+        count("accounts_recomputed", "Accounts that the run recomputed.", nullable=True),
         Column("started_at", Instant, "When the run began."),
-        Column("finished_at", Instant, "When its tables were ready to publish."),
+        Column("finished_at", Instant, "When its tables were ready to publish, or it failed."),
+        text("outcome", f"How it ended: {', '.join(RUN_OUTCOMES)}.", RUN_OUTCOMES),
+        count("rows_extracted", "Rows that the sources gave; null for runs before they were counted.", nullable=True),
+        count("rows_accepted", "Rows that fulfil their contract.", nullable=True),
+        count("rows_quarantined", "Rows that were refused.", nullable=True),
+        count("checks_passed", "Checks that held.", nullable=True),
+        count("checks_warned", "Checks that did not hold and do not stop a run.", nullable=True),
+        count("checks_failed", "Checks that stopped the run.", nullable=True),
+        Column("cpu_seconds", pl.Float64, "CPU seconds of its process, from the first step on.", nullable=True),
+        count("peak_memory_mb", "Most memory that its process held at once, in MB.", nullable=True),
     ],
 )
 

@@ -192,7 +192,8 @@ def find_scope(con: duckdb.DuckDBPyConnection, period: str | None = None, segmen
     Raises UnknownName for a period or segment that the release does not have.
     """
     runs = con.execute(
-        "SELECT release, as_of, policy_version FROM marts.runs ORDER BY finished_at DESC LIMIT 1"
+        "SELECT release, as_of, policy_version FROM marts.runs "
+        "WHERE release IS NOT NULL ORDER BY finished_at DESC LIMIT 1"
     ).fetchall()
     months = con.execute(
         "SELECT period_start, period_end, is_complete, currency FROM marts.revenue_per_customer "

@@ -24,6 +24,7 @@ from pipelines.cli import app
 from pipelines.closing_marts import closed_dir
 from pipelines.config import Settings, load_settings
 from pipelines.execute import run_job
+from pipelines.journal import RunRecord
 from pipelines.releasing import publish_run
 from pipelines.run import Run, published_dir, raw_dir, warehouse_file
 from pipelines.steps import STEPS
@@ -33,6 +34,7 @@ from warehouse import closing
 from warehouse.audit import audit
 from warehouse.batches import Batch, record_batch
 from warehouse.hashing import frame_hash
+from warehouse.migrations import connect
 from warehouse.publish import current_release, kept_releases, open_published
 from warehouse.store import prepare
 
@@ -93,7 +95,7 @@ class Story:
         tables = {name: loading.source_tables(source)}
         run = Run(day, self.settings.policy, full, tables, self.settings.data_dir)
         self.settings.data_dir.mkdir(exist_ok=True)
-        with duckdb.connect(warehouse_file(self.settings)) as con:
+        with connect(warehouse_file(self.settings)) as con:
             prepare(con)
             loading.extract(name, source, self.settings.base_dir, raw_dir(self.settings), day)
             loading.stage(con, name, source, raw_dir(self.settings), day)
@@ -101,7 +103,7 @@ class Story:
                 step.build(con, run, lambda _: None)
             assert [one.invariant.id for one in audit(con) if one.offending_rows and one.invariant.blocks] == []
             if publish:
-                publish_run(con, run, "a run", NOON, datetime.now(UTC))
+                publish_run(con, run, RunRecord("a run", run.as_of, NOON, run.policy.version), datetime.now(UTC))
                 self.days[day] = published(self.settings)
 
 
@@ -637,7 +639,7 @@ def test_months_that_another_run_publishes_than_closed_them_keep_the_day_and_the
     strict = load_settings(new_story.settings.base_dir).policy
     with duckdb.connect(warehouse_file(new_story.settings)) as con:
         run = Run(LATE, strict, data_dir=new_story.settings.data_dir)
-        publish_run(con, run, "a run", NOON, datetime.now(UTC))
+        publish_run(con, run, RunRecord("a run", run.as_of, NOON, run.policy.version), datetime.now(UTC))
     (kept,) = closing.closings(closed_dir(new_story.settings.data_dir))
     assert (kept.as_of, kept.policy_version) == (FIRST, new_story.settings.policy.version)
 

@@ -1,18 +1,13 @@
 """What Dagster is told: assets that explain themselves, schedule, retries, freshness, and the alert of a failure."""
 
 import importlib
-import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
 import pytest
 import yaml
 
-from pipelines import alerts
 from pipelines.config import Settings
 from pipelines.definitions import JOB, REPORT_JOB, build_defs, run_config
 from schemas.contract import column_specs
@@ -155,91 +150,3 @@ def test_run_config_is_taken_by_the_job(defs):
     job = defs.resolve_job_def(JOB)
     for config in (run_config("2026-03-31", True, quiet=True), run_config(None, False)):
         assert dg.validate_run_config(job, config)
-
-
-# The alert of a failure
-
-
-class Posted(BaseHTTPRequestHandler):
-    """Notes what is posted to it."""
-
-    texts: list[str]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert self.headers["Content-Type"] == "application/json"
-        self.texts.append(json.loads(body)["text"])
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-@pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A web hook on this machine; gives the texts that are posted to it."""
-    texts: list[str] = []
-    server = HTTPServer(("127.0.0.1", 0), type("Hook", (Posted,), {"texts": texts}))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("KPIS_ALERT_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hook")
-    yield texts
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@contextmanager
-def failed_run(settings: Settings) -> Iterator[dg.RunFailureSensorContext]:
-    """What the sensor is given after a run of the job has failed."""
-    job = build_defs(settings).resolve_job_def(JOB)
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = job.execute_in_process(
-            run_config=run_config("2026-02-28", False, quiet=True), instance=instance, raise_on_error=False
-        )
-        yield dg.build_run_status_sensor_context(
-            sensor_name="run_failed",
-            dagster_instance=instance,
-            dagster_run=result.dagster_run,
-            dagster_event=result.get_run_failure_event(),
-        ).for_run_failure()
-
-
-def test_a_failed_run_posts_the_error_in_its_own_words(company, webhook):
-    settings = company({"subscriptions.csv": "Id,From\n1,2026-01-01\n"})
-    with failed_run(settings) as context:
-        alerts.failure_sensor(settings)(context)
-    (text,) = webhook
-    assert text.startswith(f"run {context.dagster_run.run_id} of daily_kpis failed: raw__billing: ")
-    assert "subscriptions.csv" in text
-    assert "'Subscription'" in text
-    assert "Traceback" not in text
-    assert "STEP_FAILURE" not in text
-
-
-def test_several_failures_are_all_told_and_cut_to_length(company, webhook):
-    sources = "sources:\n" + "".join(
-        f"  s{number:02}:\n    kind: files\n    tables:\n      customers: {{files: 'a-missing-file-{'x' * 60}.csv'}}\n"
-        for number in range(20)
-    )
-    settings = company({"sources.yaml": sources})
-    with failed_run(settings) as context:
-        assert len(alerts.message(context)) == 2_000
-        alerts.failure_sensor(settings)(context)
-    (text,) = webhook
-    assert len(text) == 2_000
-    assert "raw__s00: " in text
-    assert "raw__s03: " in text
-
-
-def test_without_a_webhook_nothing_is_posted(webhook, monkeypatch):
-    monkeypatch.delenv("KPIS_ALERT_WEBHOOK")
-    alerts.notify("a run failed")
-    assert webhook == []
-
-
-def test_a_webhook_that_is_no_web_address_is_refused(monkeypatch):
-    monkeypatch.setenv("KPIS_ALERT_WEBHOOK", "file:///etc/passwd")
-    with pytest.raises(ValueError, match=r"KPIS_ALERT_WEBHOOK must be an http\(s\) address"):
-        alerts.notify("a run failed")

@@ -1,6 +1,7 @@
 """A person is erased: gone from everything that is kept, for good, and no number moves."""
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.pipelines.conftest import EUROS, SUBSCRIPTIONS, Company, dagster_in_m
 from warehouse import erased as erasures
 from warehouse import files
 from warehouse.batches import read_batches
+from warehouse.migrations import copy_before
 from warehouse.publish import open_published
 from warehouse.store import prepare
 
@@ -186,6 +188,7 @@ def run_again(two_days: Settings, copy_of: Callable[[Settings], Settings]) -> di
 def without_ana(two_days: Settings, copy_of: Callable[[Settings], Settings]) -> Settings:
     """The same after Ana was erased. Read it, do not run it again: take a copy."""
     settings = copy_of(two_days)
+    shutil.copy(warehouse_file(settings), copy_before(warehouse_file(settings), 0))
     found = erase(settings, " ANA@uno.example", NOW)
     assert found == {
         "staging.customers": 1,

@@ -11,11 +11,13 @@ from pipelines import assets, core, loading, reconciliation_marts
 from pipelines.cli import app
 from pipelines.config import SampleSource
 from pipelines.execute import run_job
+from pipelines.journal import RunRecord
 from pipelines.releasing import publish_run
 from pipelines.run import Run, published_dir, raw_dir, warehouse_file
 from pipelines.steps import STEPS
 from schemas.marts_reconciliation import BUCKETS
 from schemas.policy import Policy
+from warehouse.migrations import connect
 from warehouse.publish import open_published
 from warehouse.store import prepare
 
@@ -89,13 +91,13 @@ def billed(company):
     ((name, source),) = settings.sources.sources.items()
     run = Run(END_OF_APRIL, settings.policy, data_dir=settings.data_dir)
     settings.data_dir.mkdir()
-    with duckdb.connect(warehouse_file(settings)) as con:
+    with connect(warehouse_file(settings)) as con:
         prepare(con)
         loading.extract(name, source, settings.base_dir, raw_dir(settings), END_OF_APRIL)
         loading.stage(con, name, source, raw_dir(settings), END_OF_APRIL)
         for step in STEPS:
             step.build(con, run, lambda _: None)
-        publish_run(con, run, "a run", datetime.now(UTC), datetime.now(UTC))
+        publish_run(con, run, RunRecord("a run", run.as_of, datetime.now(UTC), run.policy.version), datetime.now(UTC))
     return settings
 
 
