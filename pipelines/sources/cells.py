@@ -92,7 +92,8 @@ def instant(cells: pl.Series, form: str, zone: str) -> pl.Series:
 
     `epoch_d` counts days: such a moment is midnight in `zone`.
 
-    Of an hour that occurs twice (end of summer time) the earlier one counts; an hour that the clocks skip is null, but midnight.
+    Of an hour that occurs twice (end of summer time) the earlier one counts; an hour that the clocks skip is null, but
+    for midnight, which is then the first instant of its day.
     """
     if form == "epoch_d":
         days = integer(cells)
