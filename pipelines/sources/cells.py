@@ -5,6 +5,8 @@ from typing import Literal
 
 import polars as pl
 
+from transforms.periods import first_instant
+
 NumberStyle = Literal["plain", "eu", "us"]
 _NUMBERS: dict[NumberStyle, str] = {
     "plain": r"^[+-]?\d+(?:\.\d+)?$",
@@ -90,7 +92,8 @@ def instant(cells: pl.Series, form: str, zone: str) -> pl.Series:
 
     `epoch_d` counts days: such a moment is midnight in `zone`.
 
-    Of an hour that occurs twice (end of summer time) the earlier one counts; an hour that the clocks skip is null.
+    Of an hour that occurs twice (end of summer time) the earlier one counts; an hour that the clocks skip is null, but
+    for midnight, which is then the first instant of its day.
     """
     if form == "epoch_d":
         days = integer(cells)
@@ -117,11 +120,19 @@ def day(cells: pl.Series, form: str) -> pl.Series:
 
 
 def in_utc(moments: pl.Series, zone: str) -> pl.Series:
-    """Moments of a typed column in UTC; `zone` holds where the column has none."""
+    """Moments of a typed column in UTC; `zone` holds where the column has none.
+
+    A midnight that the clocks skip is the first instant of its day; another moment that they skip is null.
+    """
     if isinstance(moments.dtype, pl.Datetime) and moments.dtype.time_zone:
         return moments.dt.cast_time_unit("us").dt.convert_time_zone("UTC")
     local = moments.cast(pl.Datetime("us"))
-    return local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+    found = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+    if found.null_count() == local.null_count():
+        return found
+    is_midnight = local == local.dt.truncate("1d")
+    starts = pl.DataFrame({"day": local}).select(first_instant(pl.col("day"), zone)).to_series()
+    return starts.zip_with(is_midnight.fill_null(False), found).alias(moments.name)
 
 
 def _first_fit(cells: pl.Series, forms: tuple[str, ...], zone: str) -> pl.Series:

@@ -318,7 +318,7 @@ def _plus_days(values: pl.Series, days: int, zone: str) -> pl.Series:
     """Values so many calendar days later: a last day that still counts becomes the first that does not."""
     if values.dtype == pl.Date:
         return values.dt.offset_by(f"{days}d")
-    return values.dt.convert_time_zone(zone).dt.offset_by(f"{days}d").dt.convert_time_zone("UTC")
+    return cells.in_utc(values.dt.convert_time_zone(zone).dt.replace_time_zone(None).dt.offset_by(f"{days}d"), zone)
 
 
 def _hash(parts: list[pl.Series]) -> pl.Series:
