@@ -78,6 +78,7 @@ def test_a_warehouse_of_the_first_version_goes_on_as_if_it_were_of_this_one(comp
     assert [path.name for path in copies(warehouse_file(upgraded))] == ["warehouse.before-upgrade-0.duckdb"]
 
 
+@pytest.mark.long
 def test_a_warehouse_of_the_first_version_can_be_rebuilt_from_raw_batches_with_its_history(company, tables):
     upgraded, ours = company(), company()
     run_twice(ours)
@@ -128,7 +129,7 @@ def through_march(company) -> Settings:
     return settings
 
 
-@pytest.mark.parametrize("which", ["whole", "small"])
+@pytest.mark.parametrize("which", ["whole", pytest.param("small", marks=pytest.mark.long)])
 def test_a_company_that_was_lost_is_restored_from_its_backup(company, tables, through_march, tmp_path, which):
     """The backup is of February; everything is lost, restored, and run for March."""
     whole, restore, small, restore_small = documented("Backup and restore")
