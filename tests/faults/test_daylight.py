@@ -1,4 +1,4 @@
-"""Days on which clocks are put forward or back, also at midnight: each subscription begins on the day that is written."""
+"""Days on which clocks are put forward or back, also at midnight: what begins on a day begins on that day."""
 
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
