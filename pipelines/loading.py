@@ -302,6 +302,11 @@ def stage(
             if not refused_here.is_empty():
                 quarantined = pl.concat([quarantined, with_whole_rows(refused_here, kept)])
                 kept = kept.join(checked.tables[table], on=list(PROVENANCE), how="semi", nulls_equal=True)
+                if one.rows_in > 1 and kept.is_empty() and (refused_here["rule"] == "without_price").all():
+                    raise NothingAccepted(
+                        f"source {name}, table {table}: none of the {one.rows_in:,} rows has a price. "
+                        f"{refused_here['advice'][0]}"
+                    )
             batch_id = f"{name}-{table}-{content}"
             counts = merge_batch(
                 con,

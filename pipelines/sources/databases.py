@@ -32,12 +32,14 @@ class DatabaseError(SourceError):
 class _Dialect:
     """One kind of database: the package of its driver, how it is told to only read, and how a column is read.
 
-    `begin`: statements before the first query; `{milliseconds}` is the time that a statement may take.
+    `begin`: statements before the first query; `{milliseconds}` is the time that a statement may take. `text`: the type
+    that anything is cast to where columns are not read as what they are.
     """
 
     package: str
     begin: tuple[str, ...]
     is_typed: bool
+    text: str = "TEXT"
 
 
 _POSTGRESQL = _Dialect(
@@ -47,7 +49,22 @@ _POSTGRESQL = _Dialect(
     is_typed=True,
 )
 _SQLITE = _Dialect("adbc-driver-sqlite", (), is_typed=False)
-_DIALECTS = {"postgresql": _POSTGRESQL, "postgres": _POSTGRESQL, "sqlite": _SQLITE}
+_MYSQL = _Dialect(
+    "pymysql",
+    (
+        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    ),
+    is_typed=False,
+    text="CHAR",
+)
+_DIALECTS = {
+    "postgresql": _POSTGRESQL,
+    "postgres": _POSTGRESQL,
+    "sqlite": _SQLITE,
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
+}
 
 _ADVICE = {
     "42P01": "the database has no such table{named}. Write its schema too, in the case of letters that it has there",
@@ -104,7 +121,7 @@ def _session(source: str, spec: DatabaseSource) -> Iterator[tuple[_Dialect, Any]
     dialect, address = _address(place, spec.uri_env)
     driver = _driver(place, dialect)
     with _translated(place, spec):
-        connection = driver.connect(address)
+        connection = driver.connect(address, spec.timeout_seconds) if dialect is _MYSQL else driver.connect(address)
     with connection, connection.cursor() as cursor:
         with _translated(place, spec):
             for statement in dialect.begin:
@@ -114,7 +131,7 @@ def _session(source: str, spec: DatabaseSource) -> Iterator[tuple[_Dialect, Any]
 
 def _address(place: str, variable: str) -> tuple[_Dialect, str]:
     """The kind of database and its address in the form that the driver wants."""
-    example = "postgresql://reader:PASSWORD@host:5432/billing or sqlite:////path/to/file.db"
+    example = "postgresql://reader:PASSWORD@host:5432/billing, mysql://... or sqlite:////path/to/file.db"
     address = os.environ.get(variable, "")
     if not address:
         raise DatabaseError(f"{place}: the environment variable {variable} is not set. Set it to {example}")
@@ -124,13 +141,15 @@ def _address(place: str, variable: str) -> tuple[_Dialect, str]:
         raise DatabaseError(f"{place}: {variable} holds no address of a database that can be read. Set it to {example}")
     if dialect is _SQLITE:
         return dialect, f"file:{quote(rest.removeprefix('/'))}?mode=ro"
-    if "connect_timeout=" in rest:
+    if dialect is _MYSQL or "connect_timeout=" in rest:
         return dialect, address
     return dialect, f"{address}{'&' if '?' in rest else '?'}connect_timeout=30"
 
 
 def _driver(place: str, dialect: _Dialect) -> ModuleType:
     try:
+        if dialect is _MYSQL:
+            return importlib.import_module("pipelines.sources.mysql")
         return importlib.import_module(f"{dialect.package.replace('-', '_')}.dbapi")
     except ImportError:
         raise DatabaseError(
@@ -199,7 +218,7 @@ def _column(field: pa.Field, dialect: _Dialect) -> str:
     """
     name, kind = _quoted(field.name), field.type
     if not dialect.is_typed:
-        return f"CAST({name} AS TEXT) AS {name}"
+        return f"CAST({name} AS {dialect.text}) AS {name}"
     if (field.metadata or {}).get(b"POSTGRESQL:type") == b"money":
         return f"CAST(CAST({name} AS NUMERIC) AS TEXT) AS {name}"
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):

@@ -14,7 +14,7 @@ from pipelines.config import SampleSource
 from pipelines.execute import rebuild_from_raw, run_job
 from pipelines.run import warehouse_file
 from schemas.catalogue import CATALOGUE, HEALTH
-from tests.pipelines.conftest import SUBSCRIPTIONS, dagster_in_memory
+from tests.pipelines.conftest import BILLING, SUBSCRIPTIONS, dagster_in_memory
 from warehouse.files import UNFINISHED
 from warehouse.store import prepare
 
@@ -116,3 +116,13 @@ def test_no_warehouse_is_replaced_while_a_run_uses_it(company, tmp_path: Path) -
         with pytest.raises(BlockingIOError, match=r"another run is using the warehouse"):
             rebuild_from_raw(settings, None)
         holder.kill()
+
+
+def test_subscriptions_none_of_which_has_a_price_stop_their_source(company) -> None:
+    mapping = BILLING.replace("          interval: Every\n", "")
+    settings = company({"sources.yaml": mapping})
+    with dagster_in_memory():
+        report = run_job(settings, date(2026, 2, 28))
+    assert report.outcome == "source_failed"
+    assert "table subscription_changes: none of the 8 rows has a price. " in report.failures[0].message
+    assert "interval" in report.failures[0].message

@@ -82,9 +82,11 @@ def test_parts_and_reasons_of_a_random_history_are_those_reckoned_from_its_state
     compare(core_of(random_history(seed)))
 
 
-def moved(*rows: Row, discounts: tuple[Row, ...] = (), on: str = "2025-03-01") -> tuple[str, str, dict[str, int]]:
+def moved(
+    *rows: Row, discounts: tuple[Row, ...] = (), on: str = "2025-03-01", policy: Policy | None = None
+) -> tuple[str, str, dict[str, int]]:
     """Category, reason and the parts other than 0 of account a on a day, in minor units a month."""
-    made = core(list(rows), discounts, Policy(), date(2025, 12, 31))
+    made = core(list(rows), discounts, policy or Policy(), date(2025, 12, 31))
     compare(made)
     (row,) = (row for row in made.ledger.iter_rows(named=True) if row["day"] == date.fromisoformat(on))
     found = {part: row[f"{part}_part_minor"] // 12 for part in PARTS if row[f"{part}_part_minor"]}
@@ -144,6 +146,22 @@ def test_an_end_takes_its_reason_and_a_return_that_of_the_stop() -> None:
     unpaid = change("a", "2025-02-01", 1000, status="ended", reason="payment_failed")
     assert moved(begun, unpaid, change("a", THEN, 1000))[:2] == ("reactivation", "payment_recovered")
     assert moved(begun, on=START)[:2] == ("new", "new")
+
+
+def test_a_discount_that_takes_everything_for_a_time_ends_with_a_return() -> None:
+    whole = {"discount_id": "d", "item_id": None, "subscription_id": "a/1", "percent_off_bp": 10_000}
+    window = {"amount_off_minor": None, "duration": "repeating", "starts_at": instant("2025-02-01")}
+    free = {**whole, **window, "ends_at": instant(THEN)}
+    assert moved(change("a", START, 1000), discounts=(free,))[:2] == ("reactivation", "discount_ended")
+
+
+@pytest.mark.parametrize(
+    ("window", "category"), [(None, "reactivation"), (29, "reactivation"), (28, "new"), (1, "new")]
+)
+def test_who_comes_back_after_the_window_of_the_policy_is_new(window: int | None, category: str) -> None:
+    begun = change("a", START, 1000)
+    rows = (begun, end("a", "2025-02-01", begun), change("a", THEN, 1000))  # 28 days away
+    assert moved(*rows, policy=Policy(reactivation_window_days=window))[0] == category
 
 
 def measures_of(row: Row, policy: Policy) -> dict[str, int]:

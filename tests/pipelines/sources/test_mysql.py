@@ -1,0 +1,173 @@
+"""MySQL's protocol as a source, against a real MariaDB on loopback that knows no other user than these tests."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from pipelines.config import DatabaseSource, load_settings
+from pipelines.sources.databases import read_database
+from schemas.validation import PROVENANCE, SourceError, SourceUnavailable
+
+SERVER = shutil.which("mariadbd")
+PASSWORD = "swordfish@71/"
+
+pytestmark = pytest.mark.skipif(SERVER is None, reason="MariaDB is not installed: apt-get install mariadb-server")
+
+CUSTOMERS = """      customers:
+        table: customers
+        columns: {customer_id: id, name: name, created_at: {from: seen, time: "%Y-%m-%d %H:%M:%S%.f"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[int]:
+    """The port of a MariaDB of its own with an empty database `shop`, which the user `reader` may read and fill."""
+    home = Path(tempfile.mkdtemp(prefix="kpis-mariadb-"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    user = "nobody" if os.geteuid() == 0 else None
+    if user:
+        shutil.chown(home, user)
+    data = [f"--datadir={home}/data", "--no-defaults"]
+    options = [data[1], data[0], "--auth-root-authentication-method=normal", "--skip-test-db"]
+    with (home / "log").open("w") as log:
+        subprocess.run(["mariadb-install-db", *options], check=True, user=user, cwd=home, stdout=log, stderr=log)
+        grants = home / "grants.sql"
+        grants.write_text(
+            "CREATE DATABASE shop CHARACTER SET utf8mb4;\n"
+            f"CREATE USER 'reader'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n"
+            "GRANT ALL ON shop.* TO 'reader'@'127.0.0.1';\n"
+        )
+        grants.chmod(0o644)
+        command = [str(SERVER), data[1], data[0], f"--port={port}", "--bind-address=127.0.0.1", "--skip-name-resolve"]
+        files = [f"--socket={home}/socket", f"--pid-file={home}/pid", f"--init-file={grants}"]
+        with subprocess.Popen([*command, *files], user=user, cwd=home, stdout=log, stderr=log) as process:
+            try:
+                _await(port)
+                yield port
+            finally:
+                process.terminate()
+    shutil.rmtree(home)
+
+
+def _await(port: int) -> None:
+    until = time.monotonic() + 60
+    while True:
+        try:
+            pymysql.connect(host="127.0.0.1", port=port, user="reader", password=PASSWORD, database="shop").close()
+        except pymysql.err.MySQLError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+@pytest.fixture
+def sql(server: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Runs statements in the database, emptied before; SHOP_DB holds its address."""
+    monkeypatch.setenv("SHOP_DB", f"mysql://reader:swordfish%4071%2F@127.0.0.1:{server}/shop")
+
+    def run(statements: str) -> None:
+        with pymysql.connect(
+            host="127.0.0.1", port=server, user="reader", password=PASSWORD, database="shop", autocommit=True
+        ) as connection:
+            for statement in statements.split(";\n"):
+                connection.cursor().execute(statement)
+
+    run("DROP TABLE IF EXISTS customers")
+    return run
+
+
+def source(folder: Path, tables: str = CUSTOMERS, more: str = "") -> DatabaseSource:
+    text = f"sources:\n  shop:\n    kind: database\n    uri_env: SHOP_DB\n{more}    tables:\n{tables}"
+    (folder / "sources.yaml").write_text(text)
+    found = load_settings(folder).sources.sources["shop"]
+    assert isinstance(found, DatabaseSource)
+    return found
+
+
+def test_every_type_is_read_as_the_text_that_says_all_of_it(tmp_path: Path, sql: Callable[[str], None]) -> None:
+    sql(
+        "CREATE TABLE customers (id INT PRIMARY KEY, name VARCHAR(50), seen DATETIME(6), amount DECIMAL(20, 4), "
+        'n BIGINT UNSIGNED, flag BOOLEAN, day DATE, at TIMESTAMP NULL, note TEXT, `odd "name` INT);\n'
+        "SET time_zone = '-06:00';\n"
+        "INSERT INTO customers VALUES (1, 'Ana ñ 😀; -- \\'', '2026-01-02 03:04:05.123456', 12345678901234.5600, "
+        "18446744073709551615, true, '2026-01-01', '2026-01-01 18:00:00', '', 7), "
+        "(2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"
+    )
+    frame = read_database("shop", source(tmp_path), {})["customers"].frame.drop(PROVENANCE)
+    assert frame.rows(named=True) == [
+        {
+            "id": "1",
+            "name": "Ana ñ 😀; -- '",
+            "seen": "2026-01-02 03:04:05.123456",
+            "amount": "12345678901234.5600",
+            "n": "18446744073709551615",
+            "flag": "1",
+            "day": "2026-01-01",
+            "at": frame["at"][0],
+            "note": "",
+            'odd "name': "7",
+        },
+        dict.fromkeys(frame.columns) | {"id": "2"},
+    ]
+    assert str(frame["at"][0]).startswith("2026-01-0")
+
+
+def test_more_rows_than_a_batch_all_as_of_one_moment(tmp_path: Path, sql: Callable[[str], None]) -> None:
+    sql("CREATE TABLE customers (id INT PRIMARY KEY, name TEXT, seen DATETIME)")
+    sql("INSERT INTO customers (id) SELECT seq FROM seq_1_to_50001")
+    frame = read_database("shop", source(tmp_path), {})["customers"].frame
+    assert frame.height == 50_001
+    assert frame["id"].cast(int).sum() == 50_001 * 50_002 // 2
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        (CUSTOMERS.replace("table: customers", "table: nope"), "has no such table"),
+        (
+            CUSTOMERS.replace("table: customers", "query: SELECT nope FROM customers"),
+            "names a column that is not there",
+        ),
+        (CUSTOMERS.replace("table: customers", "query: SELEC"), "is not one SELECT"),
+        (CUSTOMERS.replace("table: customers", "query: DELETE FROM customers"), "is not one SELECT"),
+        (
+            CUSTOMERS.replace("table: customers", "query: SELECT SLEEP(9) AS id, 1 AS name, 1 AS seen"),
+            "after 1 seconds",
+        ),
+    ],
+    ids=["table", "column", "syntax", "write", "time"],
+)
+def test_what_the_configuration_must_mend_is_told(
+    tmp_path: Path, sql: Callable[[str], None], tables: str, expected: str
+) -> None:
+    sql("CREATE TABLE customers (id INT PRIMARY KEY, name TEXT, seen DATETIME);\nINSERT INTO customers (id) VALUES (1)")
+    with pytest.raises(SourceError, match=expected):
+        read_database("shop", source(tmp_path, tables, "    timeout_seconds: 1\n"), {})
+    assert read_database("shop", source(tmp_path), {})["customers"].frame.height == 1
+
+
+def test_addresses_that_do_not_work_are_told_without_user_password_or_host(
+    tmp_path: Path, sql: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = os.environ["SHOP_DB"]
+    for wrong, kind, expected in (
+        (right.replace("swordfish", "wrong"), SourceError, "refused the user or the password"),
+        (right.replace("/shop", "/none"), SourceError, "refused the user or the password"),
+        ("mysql://reader:swordfish@127.0.0.1:1/shop", SourceUnavailable, "no database answers"),
+    ):
+        monkeypatch.setenv("SHOP_DB", wrong)
+        with pytest.raises(kind, match=expected) as error:
+            read_database("shop", source(tmp_path), {})
+        assert not any(word in str(error.value) for word in ("reader", "wrong", "swordfish", "127.0.0.1"))
