@@ -8,8 +8,9 @@ from fractions import Fraction
 import pytest
 
 from schemas.policy import Policy
-from tests.oracle.core import Core, core, core_of, states_by_day
+from tests.oracle.core import LEVELS, Core, core, core_of, states_by_day
 from tests.oracle.histories import random_history
+from tests.oracle.reckoning import reckon
 from tests.worked_examples import Row, change, end, instant
 from transforms.movements import account_periods, customer_measures, movement_measures
 
@@ -62,6 +63,9 @@ def compare(made: Core) -> int:
     """Every row of the ledger against the reckoning, and no day without a row on which a part moves; rows compared."""
     states = of_day(made)
     ledger = {(row["account_id"], row["currency"], row["day"]): row for row in made.ledger.iter_rows(named=True)}
+    for row in ledger.values():
+        changes = [row[f"closing_{level}"] - row[f"opening_{level}"] for level in LEVELS]
+        assert any(changes) or any(row[f"{part}_part_minor"] for part in PARTS), "a row in which nothing changes"
     days = {(account, currency, day + step) for account, currency, day in states for step in (0 * ONE_DAY, ONE_DAY)}
     for account, currency, day in days:
         if day > made.as_of:
@@ -162,6 +166,17 @@ def test_who_comes_back_after_the_window_of_the_policy_is_new(window: int | None
     begun = change("a", START, 1000)
     rows = (begun, end("a", "2025-02-01", begun), change("a", THEN, 1000))  # 28 days away
     assert moved(*rows, policy=Policy(reactivation_window_days=window))[0] == category
+
+
+def test_an_account_that_was_free_for_longer_than_the_window_is_new() -> None:
+    whole = {"discount_id": "d", "item_id": None, "subscription_id": "a/1", "percent_off_bp": 10_000}
+    window = {"amount_off_minor": None, "duration": "repeating", "starts_at": instant("2025-02-01")}
+    free = {**whole, **window, "ends_at": instant(THEN)}
+    for days, category in ((29, "reactivation"), (28, "new")):
+        policy, rows = Policy(reactivation_window_days=days), [change("a", START, 1000)]
+        found = moved(*rows, discounts=(free,), policy=policy)[0]
+        (*_, last) = reckon(rows, [free], policy, date(2025, 12, 31)).movements("day", "net")
+        assert found == last.category == category
 
 
 def measures_of(row: Row, policy: Policy) -> dict[str, int]:
