@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from time import sleep
 
 import dagster as dg
 import duckdb
@@ -119,11 +120,22 @@ def _refuse_unlikely_day(settings: Settings) -> None:
 @contextmanager
 def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     try:
-        with dg.DagsterInstance.from_config(str(dagster_home(settings))) as dagster:
+        with _opened(dagster_home(settings)) as dagster:
             yield dagster
     except OperationalError as error:
         words = in_plain_words(str(error), settings.data_dir)
         raise OSError(f"Dagster cannot keep its records of the run: {words or error}") from error
+
+
+def _opened(home: Path) -> dg.DagsterInstance:
+    try:
+        return dg.DagsterInstance.from_config(str(home))
+    except OperationalError as error:
+        if "already exists" not in str(error):
+            raise
+        # Two first runs at once make the same tables: now they are there.
+        sleep(1)
+        return dg.DagsterInstance.from_config(str(home))
 
 
 def _outcome(data_dir: Path, run_id: str) -> Outcome:

@@ -95,7 +95,7 @@ class Journal:
         self._log = logging.Logger("kpis.run", logging.INFO)
         path = log_file(data_dir, record.run_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _LogFile(path, encoding="utf-8")
         handler.setFormatter(_JsonLines(record.run_id))
         self._log.addHandler(handler)
         write(data_dir, record)
@@ -194,6 +194,11 @@ class Journal:
         """Closes the log."""
         for handler in self._log.handlers:
             handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A log that cannot be written, as on a full disk, neither stops the run nor hides what it fails with."""
 
 
 class _JsonLines(logging.Formatter):

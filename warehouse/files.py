@@ -81,9 +81,13 @@ def write_whole(path: Location, write: Callable[[Path], object]) -> None:
     """Makes or replaces a file by what `write` writes into the local file that it is given."""
     if isinstance(path, Path):
         make_folder(path.parent)
-        write(unfinished(path))
-        sync(unfinished(path))
-        move_into_place(path)
+        try:
+            write(unfinished(path))
+            sync(unfinished(path))
+            move_into_place(path)
+        except BaseException:
+            unfinished(path).unlink(missing_ok=True)
+            raise
     else:
         with TemporaryDirectory() as folder:
             aside = Path(folder) / path.name

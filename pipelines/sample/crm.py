@@ -84,6 +84,7 @@ def accounts(company: Company) -> pl.DataFrame:
         account_id=code("A"),
         effective_from=pl.when(pl.Series(~first | (who % 2 == 0))).then(as_date("since")),
         name=company_names(company, frame["account"]),
+        domain=pl.format("{}.example", code("A").str.to_lowercase()),
         parent_account_id=pl.when(pl.Series(parent != who)).then(
             pl.lit("A") + pl.Series(parent).cast(pl.String).str.zfill(7)
         ),

@@ -123,7 +123,9 @@ def test_two_runs_at_once_follow_one_another_or_the_second_says_what_it_waited_f
     told = [process.communicate()[1] for process in both]
     refused = [text for process, text in zip(both, told, strict=True) if process.returncode]
     assert len(refused) < 2
-    assert all("another run is using the warehouse: wait for its end" in text for text in refused)
+    assert ["another run is using the warehouse: wait for its end" in text for text in refused] == [True] * len(
+        refused
+    ), refused
     assert newcomers(settings) == 1
     assert left_behind(settings) == []
 
