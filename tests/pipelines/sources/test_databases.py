@@ -366,7 +366,7 @@ def test_a_connection_that_breaks_off_may_be_tried_again(tmp_path, sql):
         (lambda uri: uri.replace("127.0.0.1", "nohost.invalid"), SourceUnavailable, "no database answers"),
         (lambda uri: uri + "?sslmode=nonsense", SourceError, "the address in SHOP_DB does not work. Correct it"),
         (
-            lambda uri: uri.replace("postgresql", "mysql"),
+            lambda uri: uri.replace("postgresql", "oracle"),
             SourceError,
             "SHOP_DB holds no address of a database that can",
         ),
