@@ -72,6 +72,7 @@ def erase(settings: Settings, person: str | None, now: datetime, *, dry_run: boo
     are empty, unless there was an erasure to finish. `now` names the release that takes the place of one that the
     person is in. No run may be on. Raises `duckdb.IOException` where the warehouse is in use.
     """
+    files.reach(raw_dir(settings))
     former = erasures.load(raw_dir(settings))
     with _warehouse(settings) as con:
         wanted = former if person is None else _with_person(con, former, person)
@@ -236,8 +237,8 @@ def _emptied_rows(source: str, table: str, pairs: pl.DataFrame) -> pl.DataFrame:
 def _rewrite(settings: Settings, erased: Erased, batches: list[_Batch]) -> None:
     """Puts what is left in place of the batches. They keep their ids, also when a source gives the same rows again."""
     raw = raw_dir(settings)
-    for left_behind in files.found(raw, f"*/*/{files.UNFINISHED}*"):
-        left_behind.unlink()
+    for folder in files.found(raw, "*/*"):
+        files.clear_unfinished(folder)
     newest: dict[tuple[str, str], str] = {}
     for load in loads(raw):
         for table, landed in load.batches.items():

@@ -20,7 +20,7 @@ from pipelines.journal import PROGRESS, Outcome, read
 from pipelines.run import JOB, raw_dir, warehouse_file
 from pipelines.troubles import in_plain_words, refuse_unwritable
 from warehouse import migrations
-from warehouse.files import move_into_place, unfinished
+from warehouse.files import move_into_place, reach, unfinished
 from warehouse.store import prepare
 
 DAGSTER_YAML = """# Written once; change it as you like.
@@ -81,7 +81,7 @@ def run_job(
     cannot be written, and where the machine fails Dagster's own records; LookupError for a clock that is years ahead.
     """
     refuse_unwritable(settings.data_dir)
-    if as_of is None:
+    if as_of is None and settings.as_of is None:
         _refuse_unlikely_day(settings)
     defs = build_defs(settings)
     job = defs.resolve_job_def(JOB)
@@ -107,10 +107,17 @@ def run_job(
 
 def _refuse_unlikely_day(settings: Settings) -> None:
     """A clock that is years ahead would end the story of every source: what a run records no earlier day knows."""
-    newest = max((load.as_of for load in loading.loads(raw_dir(settings))), default=None)
-    today = datetime.now(settings.policy.zone).date()
-    if settings.as_of or newest is None or today <= newest + _FARTHEST:
+    raw, today = raw_dir(settings), datetime.now(settings.policy.zone).date()
+    reach(raw)
+    days: list[date] = []
+    # The newest comes first, and is all that is read of the list on most days.
+    for load in loading.loads(raw):
+        if today <= load.as_of + _FARTHEST:
+            return
+        days.append(load.as_of)
+    if not days:
         return
+    newest = max(days)
     raise LookupError(
         f"this machine's clock says {today}, more than a year after the newest load ({newest}). What a run records is "
         "unknown to every earlier day: set the clock right, or name the day with --as-of if it is meant"

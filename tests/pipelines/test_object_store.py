@@ -122,6 +122,10 @@ def test_a_store_that_cannot_be_reached_is_told_with_what_to_look_at(company, bu
     assert report.outcome == "source_failed"
     assert "s3://nobodys-bucket/kpis cannot be reached" in report.failures[0].message
     assert "does the bucket exist" in report.failures[0].message
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        run_job(settings)
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        erase(settings, "ana@uno.example", NOW)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     S3FileSystem.clear_instance_cache()
