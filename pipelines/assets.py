@@ -25,7 +25,7 @@ from schemas.validation import SourceError, SourceUnavailable
 from warehouse.audit import INVARIANTS, Finding, Invariant, audit
 from warehouse.batches import BATCHES
 from warehouse.postgres import PostgresError, publish_to_postgres
-from warehouse.publish import NotPublished, current_release, freshness, mark_stale, open_published
+from warehouse.publish import freshness, mark_stale, newest_release, open_published
 from warehouse.store import first_rows, row_count
 
 EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
@@ -81,10 +81,9 @@ def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
         run = current_run(context, settings, run_options)
         _progress(context, journal)(f"extract {name}")
         with journal.step(f"raw__{name}"):
-            since = {}
-            if not run.full:
-                with warehouse.get_connection() as con:
-                    since = loading.cursors(con, name, source, raw_dir(settings))
+            # Whoever has the warehouse is the one who lands: it is opened also where all is read anew.
+            with warehouse.get_connection() as con:
+                since = {} if run.full else loading.cursors(con, name, source, raw_dir(settings))
             try:
                 batches = loading.extract(
                     name, source, settings.base_dir, raw_dir(settings), run.as_of, since, full=run.full
@@ -251,9 +250,7 @@ def _postgresql(settings: Settings, door: PostgresqlDoor) -> dg.AssetsDefinition
             address = os.environ.get(door.uri_env)
             if not address:
                 raise PostgresError(f"the environment variable {door.uri_env} is not set: set it to postgresql://...")
-            release = current_release(published_dir(settings))
-            if release is None:
-                raise NotPublished("nothing has been published yet: run the daily job first")
+            release = newest_release(published_dir(settings))
             tables = publish_to_postgres(release, address, prefix=door.prefix, readers=door.read_by)
         yield dg.MaterializeResult(metadata={"release": release.name, "tables": tables})
 

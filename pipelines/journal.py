@@ -98,6 +98,7 @@ class Journal:
         handler = _LogFile(path, encoding="utf-8")
         handler.setFormatter(_JsonLines(record.run_id))
         self._log.addHandler(handler)
+        files.clear_unfinished(_runs_dir(data_dir), before=record.started_at)
         write(data_dir, record)
         self.note("run", "begun")
 
@@ -255,7 +256,6 @@ def _runs_dir(data_dir: Path) -> Path:
 
 def write(data_dir: Path, record: RunRecord) -> None:
     """Writes the report of a run in place of the one that it began with."""
-    _runs_dir(data_dir).mkdir(parents=True, exist_ok=True)
     content = {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(record).items()}
     files.write_text(_runs_dir(data_dir) / f"{record.run_id}.json", json.dumps(content, indent=1) + "\n")
 

@@ -36,7 +36,7 @@ from transforms.subscription_states import PRICE_COLUMNS, with_prices
 from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
 from warehouse.erased import Erased
 from warehouse.erased import load as load_erased
-from warehouse.files import UNFINISHED, Location, found, local_copy, reach, write_text
+from warehouse.files import UNFINISHED, Location, clear_unfinished, found, local_copy, reach, write_text
 from warehouse.hashing import frame_hash
 from warehouse.landing import damaged, land_raw, raw_path, read_raw_batch
 from warehouse.staging import current, merge_batch
@@ -146,6 +146,8 @@ def extract(
     to do.
     """
     reach(raw_dir)
+    for folder in (raw_dir / _LOADS, *found(raw_dir / name, "*")):
+        clear_unfinished(folder)
     erased = _finished_erasures(raw_dir)
     if isinstance(source, SampleSource):
         company = sample_company(source.accounts, source.seed, as_of)

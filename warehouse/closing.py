@@ -117,8 +117,7 @@ def _write_facts(folder: Path, closing: Closing, digests: Mapping[str, str]) -> 
 
 def settle(closed_dir: Path, published: Collection[str]) -> None:
     """Makes final what was prepared for a release that is published, and throws away what was prepared for another."""
-    for path in sorted(closed_dir.glob(f"{files.UNFINISHED}*")):
-        shutil.rmtree(path)
+    files.clear_unfinished(closed_dir)
     for path in sorted(closed_dir.glob(f"{PREPARED}*")):
         release = path.name.removeprefix(PREPARED)
         if release not in published:

@@ -4,8 +4,10 @@ Raw batches may lie on an object store, which takes a file whole or not at all.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -45,6 +47,21 @@ def found(folder: Location, pattern: str) -> list[Location]:
 def unfinished(path: Path) -> Path:
     """The name beside `path` under which it is built."""
     return path.with_name(UNFINISHED + path.name)
+
+
+def clear_unfinished(folder: Location, before: datetime | None = None) -> None:
+    """Removes what killed writers left in a folder: all of it, or what was last touched before a moment.
+
+    Call it where nobody else writes into the folder, or with a moment before which nobody who still writes began. An
+    object store has nothing unfinished.
+    """
+    for path in folder.glob(f"{UNFINISHED}*") if isinstance(folder, Path) else ():
+        if before is not None and path.lstat().st_mtime >= before.timestamp():
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def sync(path: Path) -> None:

@@ -118,7 +118,7 @@ def ends_as_undisturbed(
     assert finished(run_of(undisturbed)).returncode == 0
     same_numbers(tables(settings), tables(undisturbed))
     assert staged_changes(settings) == staged_changes(undisturbed)
-    assert left_behind(settings) == []
+    assert not left_behind(settings), left_behind(settings)
 
 
 def left_behind(settings: Settings) -> list[Path]:

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from tests.faults.disturbed import arrive, ends_as_undisturbed, finished, newcomers, run_of, staged_changes
+from tests.faults.disturbed import arrive, ends_as_undisturbed, finished, left_behind, newcomers, run_of, staged_changes
 
 SEED = 20260228
 LANES, KILLS = 2, 25
@@ -94,3 +94,17 @@ def test_a_few_runs_killed_while_they_publish(six_customers, copy_of, kpis, tabl
     moments = map(publishing, spread(FEW, SECONDS_TO_PUBLISH, str(SEED)))
     *_, number = kill_one_after_another(settings, kpis, moments, FEW)
     ends_as_undisturbed(settings, six_customers, int(number), copy_of, tables)
+
+
+def test_whatever_killed_writers_left_aside_is_gone_after_the_next_run(six_customers, copy_of):
+    settings = copy_of(six_customers)
+    data = settings.data_dir
+    changes = data / "raw" / "billing" / "subscription_changes"
+    folders = [changes, data / "raw" / "loads", data / "published", data / "published" / "releases", data / "closed"]
+    for folder in [*folders, data / "runs"]:
+        assert folder.is_dir(), f"nothing is written into {folder} any more: is it another one now?"
+        (folder / ".tmp-half").write_text("ha")
+    (data / "published" / "releases" / ".tmp-release").mkdir()
+    (data / "closed" / ".prepared-release").mkdir()
+    assert finished(run_of(settings)).returncode == 0
+    assert left_behind(settings) == []
