@@ -9,7 +9,6 @@ from typing import Any
 
 import dagster as dg
 import duckdb
-from dagster import ConfigurableResource, Failure, InitResourceContext
 from dagster._utils.backoff import backoff
 from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
@@ -65,17 +64,17 @@ class Warehouse(DuckDBResource):
                 max_retries=8,
             )
         except (_InUse, duckdb.Error, migrations.NewerWarehouse) as error:
-            raise Failure(str(error), allow_retries=False) from error
+            raise dg.Failure(str(error), allow_retries=False) from error
         return con
 
-    def teardown_after_execution(self, context: InitResourceContext) -> None:
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Closes the file, which stays open from step to step: to open it costs as much as many a step does."""
         if self._held is not None:
             self._held.close()
             self._held = None
 
 
-class RunOptions(ConfigurableResource[None]):
+class RunOptions(dg.ConfigurableResource[None]):
     """What a run may be told: run config `resources.run_options.config`."""
 
     as_of: str | None = None

@@ -115,7 +115,7 @@ def compact(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     aside.unlink(missing_ok=True)
     con.execute("CHECKPOINT")
     con.execute(f"ATTACH {names.literal(str(aside))} AS compacted")
-    con.execute(f"COPY FROM DATABASE {_own(con)} TO compacted")
+    con.execute(f"COPY FROM DATABASE {store.own_database(con)} TO compacted")
     con.execute("DETACH compacted")
     files.sync(aside)
     files.move_into_place(path)
@@ -183,7 +183,7 @@ def _publish_anew(
     with duckdb.connect(aside / "release.duckdb") as con:
         con.execute("SET TimeZone = 'UTC'")
         con.execute(f"ATTACH {names.literal(str(release.database))} AS former (READ_ONLY)")
-        con.execute(f"COPY FROM DATABASE former TO {_own(con)}")
+        con.execute(f"COPY FROM DATABASE former TO {store.own_database(con)}")
         con.execute("DETACH former")
         erase_from_tables(con, search)
         months = [
@@ -299,12 +299,6 @@ def _values(
 def _tables(con: duckdb.DuckDBPyConnection) -> list[str]:
     query = "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = current_database()"
     return sorted(name for (name,) in con.sql(query).fetchall())
-
-
-def _own(con: duckdb.DuckDBPyConnection) -> str:
-    """The quoted name of the connection's own database, which is that of its file."""
-    name = str(con.sql("SELECT current_database()").fetchall()[0][0])
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _left(frame: pl.DataFrame, search: Search) -> pl.DataFrame:

@@ -21,7 +21,7 @@ def row_hash(schema: Mapping[str, pl.DataType]) -> str:
 
 
 def _text(name: str, dtype: pl.DataType) -> str:
-    quoted = '"' + name.replace('"', '""') + '"'
+    quoted = names.quoted(name)
     # The text of a TIMESTAMPTZ follows the session's time zone, and is slow.
     return f"epoch_us({quoted})::VARCHAR" if isinstance(dtype, pl.Datetime) else f"{quoted}::VARCHAR"
 

@@ -23,25 +23,29 @@ class NewerWarehouse(LookupError):
     """The file was made by a newer version of this program."""
 
 
+def _add_columns(con: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
+    """Adds columns (name: type, and what the rows that are there get) to a table, if the file has it."""
+    if store.table_exists(con, table):
+        for column, sql_type in columns.items():
+            con.execute(
+                f"ALTER TABLE {names.relation(table)} ADD COLUMN IF NOT EXISTS {names.column(column)} {sql_type}"
+            )
+
+
 def batches_tell_what_changed(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
     """What was not counted then counts as none."""
-    if store.table_exists(con, "meta.batches"):
-        con.execute("ALTER TABLE meta.batches ADD COLUMN IF NOT EXISTS rows_promised BIGINT")
-        for column in ("rows_new", "rows_changed", "rows_deleted"):
-            con.execute(f"ALTER TABLE meta.batches ADD COLUMN IF NOT EXISTS {column} BIGINT DEFAULT 0")
-        con.execute("ALTER TABLE meta.batches ADD COLUMN IF NOT EXISTS incomplete VARCHAR")
+    counts = dict.fromkeys(("rows_new", "rows_changed", "rows_deleted"), "BIGINT DEFAULT 0")
+    _add_columns(con, "meta.batches", {"rows_promised": "BIGINT", **counts, "incomplete": "VARCHAR"})
 
 
 def loss_reasons_tell_their_origin(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
     """Also of a source that is not loaded any more."""
-    if store.table_exists(con, "staging.loss_reasons"):
-        con.execute("ALTER TABLE staging.loss_reasons ADD COLUMN IF NOT EXISTS origin VARCHAR")
+    _add_columns(con, "staging.loss_reasons", {"origin": "VARCHAR"})
 
 
 def customers_tell_conflicts(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
     """Null until the next run looks."""
-    if store.table_exists(con, "meta.customer_account"):
-        con.execute("ALTER TABLE meta.customer_account ADD COLUMN IF NOT EXISTS conflicts_with VARCHAR")
+    _add_columns(con, "meta.customer_account", {"conflicts_with": "VARCHAR"})
 
 
 def loads_are_listed(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
@@ -71,7 +75,6 @@ def loads_are_listed(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
     for number, name, day, table, batch_id in sorted(brought):
         newest.setdefault(name, {})[table] = landed[batch_id]
         loads[number] = {"source": name, "as_of": day.isoformat(), "batches": dict(newest[name])}
-    folder.mkdir(parents=True, exist_ok=True)
     for place, load in enumerate(loads.values(), start=1):
         files.write_text(folder / f"{place:08}.json", json.dumps(load, indent=1))
 
@@ -85,19 +88,15 @@ def _staged(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 def runs_tell_how_they_ended(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
     """Only runs that published were listed; what they read and cost is not known."""
-    if store.table_exists(con, "marts.runs"):
-        con.execute("ALTER TABLE marts.runs ADD COLUMN IF NOT EXISTS outcome VARCHAR DEFAULT 'published'")
-        for column in ("rows_extracted", "rows_accepted", "rows_quarantined", "peak_memory_mb"):
-            con.execute(f"ALTER TABLE marts.runs ADD COLUMN IF NOT EXISTS {column} BIGINT")
-        for column in ("checks_passed", "checks_warned", "checks_failed"):
-            con.execute(f"ALTER TABLE marts.runs ADD COLUMN IF NOT EXISTS {column} BIGINT")
-        con.execute("ALTER TABLE marts.runs ADD COLUMN IF NOT EXISTS cpu_seconds DOUBLE")
+    rows = ("rows_extracted", "rows_accepted", "rows_quarantined", "peak_memory_mb")
+    checks = ("checks_passed", "checks_warned", "checks_failed")
+    counts = dict.fromkeys((*rows, *checks), "BIGINT")
+    _add_columns(con, "marts.runs", {"outcome": "VARCHAR DEFAULT 'published'", **counts, "cpu_seconds": "DOUBLE"})
 
 
 def accounts_have_domains(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
     """E-mail domains of accounts, which no source gave then."""
-    if store.table_exists(con, "staging.accounts"):
-        con.execute("ALTER TABLE staging.accounts ADD COLUMN IF NOT EXISTS domain VARCHAR")
+    _add_columns(con, "staging.accounts", {"domain": "VARCHAR"})
 
 
 Migration = Callable[[duckdb.DuckDBPyConnection, Path], None]

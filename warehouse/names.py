@@ -33,6 +33,11 @@ def relation(name: str) -> str:
     return f'"{schema}"."{table}"'
 
 
+def quoted(name: str) -> str:
+    """Any name, quoted: for those that somebody else has chosen."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def literal(text: str) -> str:
     """A text as an SQL literal, for COMMENT and COPY, which take no parameters."""
     return "'" + text.replace("'", "''") + "'"

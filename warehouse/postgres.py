@@ -12,6 +12,9 @@ from typing import Any
 import duckdb
 
 from warehouse import names
+from warehouse.comments import columns as columns_of_all
+from warehouse.comments import comment_statements
+from warehouse.comments import comments as comments_of_all
 from warehouse.publish import Release
 
 MARK = "customer-success-kpis release"
@@ -21,6 +24,8 @@ _ONE_PUBLISHER = 7_205_759_403_792_790
 """Number of the advisory lock."""
 
 _ROWS_A_BATCH = 100_000
+_NEXT, _FORMER = "_next", "_former"
+"""What follows the name of a schema that is being filled, and of the one that it has replaced."""
 
 
 class PostgresError(Exception):
@@ -35,6 +40,7 @@ def publish_to_postgres(release: Release, address: str, *, prefix: str = "", rea
     """
     with duckdb.connect(release.database, read_only=True) as con, _session(address) as (connection, cursor):
         con.execute("SET TimeZone = 'UTC'")
+        known, texts = columns_of_all(con), comments_of_all(con)
         tables = [(schema, table) for schema, table in con.execute(_RELATIONS).fetchall()]
         schemas = {schema: prefix + schema for schema in dict.fromkeys(schema for schema, _ in tables)}
         for target in schemas.values():
@@ -43,13 +49,15 @@ def publish_to_postgres(release: Release, address: str, *, prefix: str = "", rea
             cursor.execute(f"CREATE SCHEMA {_next(target)}")
             cursor.execute(f"COMMENT ON SCHEMA {_next(target)} IS {names.literal(f'{MARK} {release.name}')}")
         for schema, table in tables:
-            rows = con.execute(f"FROM {names.relation(f'{schema}.{table}')}").to_arrow_reader(_ROWS_A_BATCH)
-            cursor.adbc_ingest(table, rows, mode="create", db_schema_name=_next(schemas[schema]).strip('"'))
-            for comment in _comments(con, schema, table, _next(schemas[schema])):
-                cursor.execute(comment)
+            name, aside = f"{schema}.{table}", f"{schemas[schema]}{_NEXT}"
+            rows = con.sql(f"FROM {names.relation(name)}").to_arrow_reader(_ROWS_A_BATCH)
+            cursor.adbc_ingest(table, rows, mode="create", db_schema_name=aside)
+            columns = [(column.name, column.comment) for column in known[name]]
+            for statement in comment_statements("TABLE", names.relation(f"{aside}.{table}"), texts.get(name), columns):
+                cursor.execute(statement)
         for target in schemas.values():
             for reader in readers:
-                role = '"' + reader.replace('"', '""') + '"'
+                role = names.quoted(reader)
                 cursor.execute(f"GRANT USAGE ON SCHEMA {_next(target)} TO {role}")
                 cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {_next(target)} TO {role}")
         connection.commit()
@@ -105,11 +113,11 @@ def _what_to_do(sqlstate: str) -> str:
 
 
 def _next(schema: str) -> str:
-    return names.column(f"{schema}_next")
+    return names.column(f"{schema}{_NEXT}")
 
 
 def _former(schema: str) -> str:
-    return names.column(f"{schema}_former")
+    return names.column(f"{schema}{_FORMER}")
 
 
 def _comment_of(cursor: Any, schema: str) -> str | None:
@@ -121,24 +129,9 @@ def _comment_of(cursor: Any, schema: str) -> str | None:
 
 
 def _refuse_foreign(cursor: Any, target: str) -> None:
-    for schema in (target, f"{target}_next", f"{target}_former"):
+    for schema in (target, f"{target}{_NEXT}", f"{target}{_FORMER}"):
         comment = _comment_of(cursor, schema)
         if comment is not None and not comment.startswith(MARK):
             raise PostgresError(
                 f"the database has a schema {schema} that this program has not made: write a `prefix` in sources.yaml"
             )
-
-
-def _comments(con: duckdb.DuckDBPyConnection, schema: str, table: str, target: str) -> list[str]:
-    """The statements that give the copy of a table or view the comments of the original."""
-    query = """
-        SELECT comment FROM (
-            SELECT schema_name, table_name, comment FROM duckdb_tables()
-            UNION ALL SELECT schema_name, view_name, comment FROM duckdb_views()
-        ) WHERE schema_name = $1 AND table_name = $2 AND comment IS NOT NULL"""
-    relation = f"{target}.{names.column(table)}"
-    whole = [(f"TABLE {relation}", text) for (text,) in con.execute(query, [schema, table]).fetchall()]
-    query = "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name = $1 AND table_name = $2"
-    columns = con.execute(f"{query} AND comment IS NOT NULL", [schema, table]).fetchall()
-    whole += [(f"COLUMN {relation}.{names.column(name)}", text) for name, text in columns]
-    return [f"COMMENT ON {what} IS {names.literal(text)}" for what, text in whole]

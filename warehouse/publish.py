@@ -23,11 +23,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 
 from warehouse import files, names, store
+from warehouse.comments import Column, comment_statements
+from warehouse.comments import columns as columns_of_all
+from warehouse.comments import comments as comments_of_all
 
 STORAGE_VERSION = "v1.0.0"
 """Oldest storage format that DuckDB 2.0 writes: BI connectors of today open no newer one."""
@@ -144,15 +147,20 @@ def current_release(published_dir: Path) -> Release | None:
     return _read_release(link.resolve()) if link.is_symlink() else None
 
 
+def newest_release(published_dir: Path) -> Release:
+    """The published release. `NotPublished` before the first publication."""
+    release = current_release(published_dir)
+    if release is None:
+        raise NotPublished("nothing has been published yet: run the daily job first")
+    return release
+
+
 def open_published(published_dir: Path) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the published release, in UTC; it keeps this release until it is closed.
 
     `NotPublished` before the first publication.
     """
-    release = current_release(published_dir)
-    if release is None:
-        raise NotPublished("nothing has been published yet: run the daily job first")
-    con = duckdb.connect(release.database, read_only=True)
+    con = duckdb.connect(newest_release(published_dir).database, read_only=True)
     con.execute("SET TimeZone = 'UTC'")
     return con
 
@@ -181,7 +189,7 @@ def _build(
     sort: Mapping[str, Sequence[str]],
 ) -> dict[str, int]:
     """Writes the DuckDB file and the Parquet files of a release; rows per table."""
-    views, known, comments = _view_statements(con), _columns(con), _comments(con)
+    views, known, comments = _view_statements(con), columns_of_all(con), comments_of_all(con)
     rows: dict[str, int] = {}
     statements: list[str] = []
     with _attached(con, directory / "warehouse.duckdb"):
@@ -191,19 +199,19 @@ def _build(
             columns = _columns_of(known, name)
             if name in views:
                 _run_inside(con, _ATTACHED, [views[name]])
-                statements += _comment_statements(name, "VIEW", comments.get(name), columns)
+                statements += _comments_of(name, "VIEW", comments, columns)
             else:
                 _refuse_huge_integers(name, columns)
                 published = [column for column in columns if column.name not in without.get(name, ())]
                 rows[name] = _copy_table(con, name, directory, published, sort.get(name, ()))
-                statements += _comment_statements(name, "TABLE", comments.get(name), published)
+                statements += _comments_of(name, "TABLE", comments, published)
         _run_inside(con, _ATTACHED, statements)
         con.execute(f"CHECKPOINT {_ATTACHED}")
     return rows
 
 
 def _copy_table(
-    con: duckdb.DuckDBPyConnection, name: str, directory: Path, columns: Sequence["_Column"], sort: Sequence[str]
+    con: duckdb.DuckDBPyConnection, name: str, directory: Path, columns: Sequence[Column], sort: Sequence[str]
 ) -> int:
     """Copies a table into the attached file and from there to Parquet; number of rows."""
     table = names.relation(name)
@@ -228,17 +236,13 @@ def _attached(con: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
 
 def _run_inside(con: duckdb.DuckDBPyConnection, database: str, statements: Sequence[str]) -> None:
     """Runs statements whose names are meant in another attached file, in one transaction."""
-    home = con.sql("SELECT current_database()").fetchall()[0][0]
+    home = store.own_database(con)
     con.execute(f"USE {database}")
     try:
         with store.transaction(con):
             con.execute("; ".join(statements))
     finally:
-        con.execute(f"USE {_quoted(home)}")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+        con.execute(f"USE {home}")
 
 
 def _view_statements(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -248,50 +252,20 @@ def _view_statements(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return dict(con.sql(query).fetchall())
 
 
-def _comment_statements(name: str, kind: str, comment: str | None, columns: Sequence["_Column"]) -> list[str]:
-    """The statements that give a copy of a table or view, made as a TABLE or VIEW, the comments of the original."""
-    relation = names.relation(name)
-    commented = [(f"{kind} {relation}", comment)]
-    commented += [(f"COLUMN {relation}.{names.column(column.name)}", column.comment) for column in columns]
-    return [f"COMMENT ON {what} IS {names.literal(text)}" for what, text in commented if text is not None]
+def _comments_of(name: str, kind: str, comments: Mapping[str, str], columns: Sequence[Column]) -> list[str]:
+    """The statements that give a copy, made as a TABLE or VIEW, the comments of the original."""
+    texts = [(column.name, column.comment) for column in columns]
+    return comment_statements(kind, names.relation(name), comments.get(name), texts)
 
 
-def _comments(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """The comments of the tables and views that have one."""
-    query = """
-        SELECT schema_name || '.' || table_name, comment FROM (
-            SELECT database_name, schema_name, table_name, comment FROM duckdb_tables()
-            UNION ALL SELECT database_name, schema_name, view_name, comment FROM duckdb_views()
-        ) WHERE database_name = current_database() AND comment IS NOT NULL"""
-    return dict(con.sql(query).fetchall())
-
-
-class _Column(NamedTuple):
-    name: str
-    sql_type: str
-    comment: str | None
-
-
-def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, list[_Column]]:
-    """The columns of every table and view, in order."""
-    found = con.execute(
-        "SELECT schema_name || '.' || table_name, column_name, data_type, comment FROM duckdb_columns() "
-        "WHERE database_name = current_database() AND NOT internal ORDER BY schema_name, table_name, column_index"
-    ).fetchall()
-    columns: dict[str, list[_Column]] = {}
-    for table, *column in found:
-        columns.setdefault(table, []).append(_Column(*column))
-    return columns
-
-
-def _columns_of(columns: Mapping[str, list[_Column]], name: str) -> list[_Column]:
+def _columns_of(columns: Mapping[str, list[Column]], name: str) -> list[Column]:
     """The columns of one table. LookupError where there is no such table."""
     if name not in columns:
         raise LookupError(f"{name} cannot be published: the warehouse has no such table")
     return columns[name]
 
 
-def _refuse_huge_integers(name: str, columns: Sequence[_Column]) -> None:
+def _refuse_huge_integers(name: str, columns: Sequence[Column]) -> None:
     huge = [column.name for column in columns if column.sql_type.endswith("HUGEINT")]
     if huge:
         raise ValueError(f"{name} has 128-bit integers ({', '.join(huge)}), floats in Parquet: cast sums to BIGINT")
@@ -323,7 +297,7 @@ def _serve(published_dir: Path, target: Path) -> None:
 def _serve_statements(con: duckdb.DuckDBPyConnection, current: Path) -> list[str]:
     query = "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT internal ORDER BY table_oid"
     tables = [name for (name,) in con.sql(query).fetchall()]
-    views, known, comments = _view_statements(con), _columns(con), _comments(con)
+    views, known, comments = _view_statements(con), columns_of_all(con), comments_of_all(con)
     statements = [
         f"CREATE SCHEMA {names.column(s)}" for s in dict.fromkeys(names.split(n)[0] for n in [*tables, *views])
     ]
@@ -337,9 +311,9 @@ def _serve_statements(con: duckdb.DuckDBPyConnection, current: Path) -> list[str
         statements.append(
             f"CREATE VIEW {names.relation(name)} AS SELECT {chosen} FROM read_parquet({path}) -- {types}\n"
         )
-        statements += _comment_statements(name, "VIEW", comments.get(name), columns)
+        statements += _comments_of(name, "VIEW", comments, columns)
     for name, statement in views.items():
-        statements += [statement.rstrip("; \n"), *_comment_statements(name, "VIEW", comments.get(name), known[name])]
+        statements += [statement.rstrip("; \n"), *_comments_of(name, "VIEW", comments, known[name])]
     return statements
 
 
@@ -354,11 +328,8 @@ def _prune(published_dir: Path, keep: int) -> None:
 
 def _clear_unfinished(published_dir: Path) -> None:
     """Removes what a killed publication left behind."""
-    for path in [*published_dir.glob(f"{files.UNFINISHED}*"), *published_dir.glob(f"releases/{files.UNFINISHED}*")]:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    files.clear_unfinished(published_dir)
+    files.clear_unfinished(published_dir / "releases")
 
 
 def _age(release: Path) -> tuple[int, str]:

@@ -13,6 +13,7 @@ import polars as pl
 
 from schemas.contract import Contract, column_specs, empty_frame, polars_schema
 from warehouse import names
+from warehouse.comments import comment_statements
 
 SCHEMAS = ("staging", "facts", "marts", "meta")
 
@@ -64,6 +65,11 @@ def _in_transaction(con: duckdb.DuckDBPyConnection) -> bool:
     # Outside a transaction every statement is one of its own, with its own number.
     first, second = (con.sql("SELECT txid_current()").fetchall() for _ in range(2))
     return bool(first == second)
+
+
+def own_database(con: duckdb.DuckDBPyConnection) -> str:
+    """The quoted name of the connection's own database, which is that of its file."""
+    return names.quoted(str(con.sql("SELECT current_database()").fetchall()[0][0]))
 
 
 def folder_of(con: duckdb.DuckDBPyConnection) -> Path:
@@ -143,12 +149,9 @@ def create_table(
 
 def comment(con: duckdb.DuckDBPyConnection, name: str, contract: type[Contract]) -> None:
     """Writes the docstring and the column descriptions of the contract as comments of the table."""
-    table = names.relation(name)
     text = " ".join((contract.__doc__ or "").split())
-    comments = [f"COMMENT ON TABLE {table} IS {names.literal(text)}"]
-    for spec in column_specs(contract):
-        comments.append(f"COMMENT ON COLUMN {table}.{names.column(spec.name)} IS {names.literal(spec.description)}")
-    con.execute("; ".join(comments))
+    columns = [(spec.name, spec.description) for spec in column_specs(contract)]
+    con.execute("; ".join(comment_statements("TABLE", names.relation(name), text, columns)))
 
 
 def replace_accounts(

@@ -6,6 +6,7 @@ import duckdb
 
 from schemas.catalogue import CATALOGUE, LONG_GRAINS
 from warehouse import names
+from warehouse.comments import comment_statements
 
 COHORT_AGES = range(25)
 
@@ -25,9 +26,7 @@ def create_views(con: duckdb.DuckDBPyConnection) -> None:
     for view in VIEWS:
         relation = names.relation(view.name)
         con.execute(f"CREATE OR REPLACE VIEW {relation} AS {view.sql}")
-        con.execute(f"COMMENT ON VIEW {relation} IS {names.literal(view.comment)}")
-        for column, comment in view.columns.items():
-            con.execute(f"COMMENT ON COLUMN {relation}.{names.column(column)} IS {names.literal(comment)}")
+        con.execute("; ".join(comment_statements("VIEW", relation, view.comment, view.columns.items())))
 
 
 def _monthly_kpis() -> View:

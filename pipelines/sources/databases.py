@@ -19,6 +19,7 @@ from pipelines.sources.files import RawTable, with_lacking
 from pipelines.sources.headers import MissingColumn, bind, listing
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, SourceError, SourceUnavailable, with_provenance
+from warehouse.names import quoted
 
 Cursor = int | date | datetime
 """How far a table was read: the greatest value of its cursor column."""
@@ -32,11 +33,14 @@ class DatabaseError(SourceError):
 class _Dialect:
     """One kind of database: the package of its driver, how it is told to only read, and how a column is read.
 
-    `begin`: statements before the first query; `{milliseconds}` is the time that a statement may take. `text`: the type
-    that anything is cast to where columns are not read as what they are.
+    `driver`: the module that connects; `options`: what its addresses carry where they do not say otherwise; `begin`:
+    statements before the first query. There `{seconds}`, here `{milliseconds}` is the time that a statement may take.
+    `text`: the type that anything is cast to where columns are not read as what they are.
     """
 
     package: str
+    driver: str
+    options: dict[str, str]
     begin: tuple[str, ...]
     is_typed: bool
     text: str = "TEXT"
@@ -44,13 +48,17 @@ class _Dialect:
 
 _POSTGRESQL = _Dialect(
     "adbc-driver-postgresql",
+    "adbc_driver_postgresql.dbapi",
+    {"connect_timeout": "30"},
     # One snapshot for all tables; neither can be taken back once a query has run.
     ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "SET LOCAL statement_timeout = {milliseconds}"),
     is_typed=True,
 )
-_SQLITE = _Dialect("adbc-driver-sqlite", (), is_typed=False)
+_SQLITE = _Dialect("adbc-driver-sqlite", "adbc_driver_sqlite.dbapi", {}, (), is_typed=False)
 _MYSQL = _Dialect(
     "pymysql",
+    "pipelines.sources.mysql",
+    {"seconds": "{seconds}"},
     (
         "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -118,10 +126,10 @@ def read_database(source: str, spec: DatabaseSource, since: Mapping[str, Cursor]
 def _session(source: str, spec: DatabaseSource) -> Iterator[tuple[_Dialect, Any]]:
     """A cursor in a transaction that cannot write, and is rolled back in the end."""
     place = f"source {source}"
-    dialect, address = _address(place, spec.uri_env)
+    dialect, address = _address(place, spec)
     driver = _driver(place, dialect)
     with _translated(place, spec):
-        connection = driver.connect(address, spec.timeout_seconds) if dialect is _MYSQL else driver.connect(address)
+        connection = driver.connect(address)
     with connection, connection.cursor() as cursor:
         with _translated(place, spec):
             for statement in dialect.begin:
@@ -129,8 +137,9 @@ def _session(source: str, spec: DatabaseSource) -> Iterator[tuple[_Dialect, Any]
         yield dialect, cursor
 
 
-def _address(place: str, variable: str) -> tuple[_Dialect, str]:
+def _address(place: str, spec: DatabaseSource) -> tuple[_Dialect, str]:
     """The kind of database and its address in the form that the driver wants."""
+    variable = spec.uri_env
     example = "postgresql://reader:PASSWORD@host:5432/billing, mysql://... or sqlite:////path/to/file.db"
     address = os.environ.get(variable, "")
     if not address:
@@ -141,16 +150,15 @@ def _address(place: str, variable: str) -> tuple[_Dialect, str]:
         raise DatabaseError(f"{place}: {variable} holds no address of a database that can be read. Set it to {example}")
     if dialect is _SQLITE:
         return dialect, f"file:{quote(rest.removeprefix('/'))}?mode=ro"
-    if dialect is _MYSQL or "connect_timeout=" in rest:
-        return dialect, address
-    return dialect, f"{address}{'&' if '?' in rest else '?'}connect_timeout=30"
+    for option, value in dialect.options.items():
+        if f"{option}=" not in rest:
+            address += f"{'&' if '?' in address else '?'}{option}={value.format(seconds=spec.timeout_seconds)}"
+    return dialect, address
 
 
 def _driver(place: str, dialect: _Dialect) -> ModuleType:
     try:
-        if dialect is _MYSQL:
-            return importlib.import_module("pipelines.sources.mysql")
-        return importlib.import_module(f"{dialect.package.replace('-', '_')}.dbapi")
+        return importlib.import_module(dialect.driver)
     except ImportError:
         raise DatabaseError(
             f"{place}: databases need the package {dialect.package}: pip install 'customer-success-kpis[database]'"
@@ -160,7 +168,7 @@ def _driver(place: str, dialect: _Dialect) -> ModuleType:
 def _read(
     cursor: Any, dialect: _Dialect, mapping: DatabaseTable, since: Cursor | None, table: str, place: str
 ) -> pl.DataFrame:
-    relation = ".".join(map(_quoted, mapping.table.split("."))) if mapping.table else f"({mapping.query}\n) AS found"
+    relation = ".".join(map(quoted, mapping.table.split("."))) if mapping.table else f"({mapping.query}\n) AS found"
     cursor.execute(f"SELECT * FROM {relation} LIMIT 0")
     schema: pa.Schema = cursor.fetch_arrow_table().schema
     if twins := sorted({name for name in schema.names if schema.names.count(name) > 1}):
@@ -192,7 +200,7 @@ def _condition(mapping: DatabaseTable, dialect: _Dialect, schema: pa.Schema, sin
             f"{place}: the cursor {name!r} is no time, day or whole number of PostgreSQL. "
             "Take such a column, make one in `query` by CAST, or leave `incremental` out"
         )
-    return "" if since is None else f" WHERE {_quoted(name)} >= {_literal(since)} OR {_quoted(name)} IS NULL"
+    return "" if since is None else f" WHERE {quoted(name)} >= {_literal(since)} OR {quoted(name)} IS NULL"
 
 
 def _check_rows(mapping: DatabaseTable, frame: pl.DataFrame, place: str) -> None:
@@ -216,7 +224,7 @@ def _column(field: pa.Field, dialect: _Dialect) -> str:
     SQLite has no types of columns, so there everything is text. PostgreSQL's `infinity` is blank: no end is known. Its
     type `money` would come in cents without saying so.
     """
-    name, kind = _quoted(field.name), field.type
+    name, kind = quoted(field.name), field.type
     if not dialect.is_typed:
         return f"CAST({name} AS {dialect.text}) AS {name}"
     if (field.metadata or {}).get(b"POSTGRESQL:type") == b"money":
@@ -232,10 +240,6 @@ def _literal(value: Cursor) -> str:
     if isinstance(value, datetime):
         return f"TIMESTAMP{'' if value.tzinfo is None else 'TZ'} '{value.isoformat()}'"
     return f"DATE '{value.isoformat()}'" if isinstance(value, date) else str(int(value))
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 @contextmanager

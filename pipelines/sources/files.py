@@ -196,8 +196,7 @@ def _read_parquet(path: Path, place: str) -> pl.DataFrame:
 
 def _read_text(path: Path, kind: str, read: Reading, place: str, rows: int | None) -> pl.DataFrame:
     encoding = "utf8" if read.encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig") else read.encoding
-    _check_mark(path, encoding, place)
-    _refuse_compressed(path, place)
+    _check_start(path, encoding, place)
     try:
         frame = pl.read_csv(
             path,
@@ -230,19 +229,16 @@ def _read_text(path: Path, kind: str, read: Reading, place: str, rows: int | Non
     return frame
 
 
-def _check_mark(path: Path, encoding: str, place: str) -> None:
-    """A byte order mark tells the encoding; another one would give garbled text without an error."""
+def _check_start(path: Path, encoding: str, place: str) -> None:
+    """A byte order mark tells the encoding; another one would give garbled text without an error.
+
+    What is compressed Polars would unpack, however much comes of it.
+    """
     with path.open("rb") as file:
-        start = file.read(3)
+        start = file.read(4)
     marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
     if marked and marked.replace("-", "") not in encoding.lower().replace("-", "").replace("_", ""):
         raise WrongEncoding(f"{place}: is {marked}, not {encoding}; write `read: {{encoding: {marked}}}`")
-
-
-def _refuse_compressed(path: Path, place: str) -> None:
-    """Polars would unpack it, however much comes of it."""
-    with path.open("rb") as file:
-        start = file.read(4)
     if start.startswith(_COMPRESSED):
         raise UnreadableFile(f"{place}: is compressed; unpack it first")
 

@@ -91,13 +91,14 @@ class Connection:
         self._connection.close()
 
 
-def connect(address: str, seconds: int) -> Connection:
-    """Connects to `mysql://user:password@host:port/database`, over TLS where `?ssl_ca=FILE` names whom to trust.
+def connect(address: str) -> Connection:
+    """Connects to `mysql://user:password@host:port/database?seconds=600`, the time that no statement may exceed.
 
-    No statement may take longer than `seconds`. Raises `Error`.
+    Over TLS where `ssl_ca=FILE` names whom to trust. Raises `Error`.
     """
     parts = urlsplit(address)
-    authority = parse_qs(parts.query).get("ssl_ca")
+    options = parse_qs(parts.query)
+    authority, seconds = options.get("ssl_ca"), int(options["seconds"][0])
     with _translated():
         connection = pymysql.connect(
             host=parts.hostname or "localhost",

@@ -28,15 +28,7 @@ sources:
   sample: {kind: sample, accounts: 60, seed: 7}
 """
 
-BILLING = """
-sources:
-  billing:
-    kind: files
-    tables:
-      subscription_changes:
-        files: subscriptions.csv
-        shape: periods
-        columns:
+PERIOD_COLUMNS = """\
           change_id: Id
           subscription_id: Subscription
           item_id: Subscription
@@ -46,7 +38,19 @@ sources:
           plan: Plan
           unit_amount_minor: {from: Amount, money: major}
           currency: {const: EUR}
-          interval: Every
+          interval: Every"""
+"""How the columns of `SUBSCRIPTIONS` are mapped."""
+
+BILLING = f"""
+sources:
+  billing:
+    kind: files
+    tables:
+      subscription_changes:
+        files: subscriptions.csv
+        shape: periods
+        columns:
+{PERIOD_COLUMNS}
 """
 
 SUBSCRIPTIONS = """Id,Subscription,Customer,From,Until,Plan,Amount,Every

@@ -21,7 +21,7 @@ from pipelines.run import published_dir, raw_dir, warehouse_file
 from schemas.contract import key_columns
 from schemas.tables import PUBLISHED
 from schemas.validation import SourceError
-from tests.pipelines.conftest import EUROS, SUBSCRIPTIONS, Company, dagster_in_memory
+from tests.pipelines.conftest import EUROS, PERIOD_COLUMNS, SUBSCRIPTIONS, Company, dagster_in_memory
 from warehouse import erased as erasures
 from warehouse import files
 from warehouse.batches import read_batches
@@ -46,16 +46,7 @@ sources:
         shape: periods
         snapshot: full
         columns:
-          change_id: Id
-          subscription_id: Subscription
-          item_id: Subscription
-          customer_id: Customer
-          starts_at: From
-          ends_at: Until
-          plan: Plan
-          unit_amount_minor: {from: Amount, money: major}
-          currency: {const: EUR}
-          interval: Every
+PERIOD_COLUMNS_HERE
   forms:
     kind: files
     tables:
@@ -91,7 +82,7 @@ sources:
     tables:
       daily_use: {files: use.csv}
       tickets: {files: tickets.csv}
-"""
+""".replace("PERIOD_COLUMNS_HERE", PERIOD_COLUMNS)
 FILES = {
     "sources.yaml": SOURCES,
     "policy.yaml": EUROS,

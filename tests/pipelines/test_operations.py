@@ -55,6 +55,13 @@ def without_health(rows: pl.DataFrame) -> pl.DataFrame:
 # Upgrades
 
 
+def as_of_the_first_version(settings: Settings, ours: Settings) -> None:
+    """A data folder as the first version left it, with the raw batches of ours."""
+    warehouse_file(settings).parent.mkdir()
+    made_by_the_first_version(settings.data_dir)
+    shutil.copytree(raw_dir(ours) / "billing", raw_dir(settings) / "billing")
+
+
 def run_twice(settings: Settings) -> None:
     for day in (JANUARY, FEBRUARY):
         report = run_job(settings, day)
@@ -65,9 +72,7 @@ def test_a_warehouse_of_the_first_version_goes_on_as_if_it_were_of_this_one(comp
     """Runs for January and February, then an upgrade, then one for March with a customer who was missing."""
     upgraded, ours = company(), company()
     run_twice(ours)
-    warehouse_file(upgraded).parent.mkdir()
-    made_by_the_first_version(upgraded.data_dir)
-    shutil.copytree(raw_dir(ours) / "billing", raw_dir(upgraded) / "billing")
+    as_of_the_first_version(upgraded, ours)
     for settings in (upgraded, ours):
         (settings.base_dir / "subscriptions.csv").write_text(SUBSCRIPTIONS + NEW_CUSTOMER)
         assert run_job(settings, MARCH).outcome == "published"
@@ -82,9 +87,7 @@ def test_a_warehouse_of_the_first_version_goes_on_as_if_it_were_of_this_one(comp
 def test_a_warehouse_of_the_first_version_can_be_rebuilt_from_raw_batches_with_its_history(company, tables):
     upgraded, ours = company(), company()
     run_twice(ours)
-    warehouse_file(upgraded).parent.mkdir()
-    made_by_the_first_version(upgraded.data_dir)
-    shutil.copytree(raw_dir(ours) / "billing", raw_dir(upgraded) / "billing")
+    as_of_the_first_version(upgraded, ours)
     assert rebuild_from_raw(upgraded, None).outcome == "published"
     same_numbers(tables(upgraded), tables(ours))
     with duckdb.connect(warehouse_file(upgraded)) as con:

@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -26,6 +24,7 @@ from pipelines.run import published_dir
 from pipelines.sources.databases import read_database
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, SourceError, SourceUnavailable
+from tests.pipelines.sources.servers import config, free_port, home_of_server
 from warehouse.publish import freshness, open_published
 from warehouse.staging import current
 from warehouse.store import prepare
@@ -42,14 +41,12 @@ needs_postgresql = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A PostgreSQL of its own on a free port; the address without the name of a database, with the password."""
-    home = Path(tempfile.mkdtemp(prefix="kpis-postgresql-"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # PostgreSQL refuses to run as root.
-    user = "nobody" if os.geteuid() == 0 else None
-    if user:
-        shutil.chown(home, user)
+    with home_of_server("postgresql") as (home, user):
+        yield from _served(home, user)
+
+
+def _served(home: Path, user: str | None) -> Iterator[str]:
+    port = free_port()
     tools = Path(str(INITDB)).parent
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {home}"
 
@@ -65,7 +62,6 @@ def server() -> Iterator[str]:
             yield f"postgresql://reader:{PASSWORD}@127.0.0.1:{port}"
         finally:
             run("pg_ctl", "-m", "immediate", "stop")
-            shutil.rmtree(home)
 
 
 @pytest.fixture
@@ -84,15 +80,6 @@ def sql(server: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     run("DROP SCHEMA public CASCADE;\nCREATE SCHEMA public")
     return run
-
-
-def config(folder: Path, tables: str, more: str = "") -> DatabaseSource:
-    """A source `shop` as sources.yaml describes it."""
-    text = f"sources:\n  shop:\n    kind: database\n    uri_env: SHOP_DB\n{more}    tables:\n{tables}"
-    (folder / "sources.yaml").write_text(text)
-    source = load_settings(folder).sources.sources["shop"]
-    assert isinstance(source, DatabaseSource)
-    return source
 
 
 class Shop:

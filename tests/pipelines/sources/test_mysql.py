@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +10,9 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from pipelines.config import DatabaseSource, load_settings
 from pipelines.sources.databases import read_database
 from schemas.validation import PROVENANCE, SourceError, SourceUnavailable
+from tests.pipelines.sources.servers import config, free_port, home_of_server
 
 SERVER = shutil.which("mariadbd")
 PASSWORD = "swordfish@71/"
@@ -30,13 +28,12 @@ CUSTOMERS = """      customers:
 @pytest.fixture(scope="module")
 def server() -> Iterator[int]:
     """The port of a MariaDB of its own with an empty database `shop`, which the user `reader` may read and fill."""
-    home = Path(tempfile.mkdtemp(prefix="kpis-mariadb-"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    user = "nobody" if os.geteuid() == 0 else None
-    if user:
-        shutil.chown(home, user)
+    with home_of_server("mariadb") as (home, user):
+        yield from _served(home, user)
+
+
+def _served(home: Path, user: str | None) -> Iterator[int]:
+    port = free_port()
     data = [f"--datadir={home}/data", "--no-defaults"]
     options = [data[1], data[0], "--auth-root-authentication-method=normal", "--skip-test-db"]
     with (home / "log").open("w") as log:
@@ -56,7 +53,6 @@ def server() -> Iterator[int]:
                 yield port
             finally:
                 process.terminate()
-    shutil.rmtree(home)
 
 
 def _await(port: int) -> None:
@@ -88,14 +84,6 @@ def sql(server: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return run
 
 
-def source(folder: Path, tables: str = CUSTOMERS, more: str = "") -> DatabaseSource:
-    text = f"sources:\n  shop:\n    kind: database\n    uri_env: SHOP_DB\n{more}    tables:\n{tables}"
-    (folder / "sources.yaml").write_text(text)
-    found = load_settings(folder).sources.sources["shop"]
-    assert isinstance(found, DatabaseSource)
-    return found
-
-
 def test_every_type_is_read_as_the_text_that_says_all_of_it(tmp_path: Path, sql: Callable[[str], None]) -> None:
     sql(
         "CREATE TABLE customers (id INT PRIMARY KEY, name VARCHAR(50), seen DATETIME(6), amount DECIMAL(20, 4), "
@@ -105,7 +93,7 @@ def test_every_type_is_read_as_the_text_that_says_all_of_it(tmp_path: Path, sql:
         "18446744073709551615, true, '2026-01-01', '2026-01-01 18:00:00', '', 7), "
         "(2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"
     )
-    frame = read_database("shop", source(tmp_path), {})["customers"].frame.drop(PROVENANCE)
+    frame = read_database("shop", config(tmp_path, CUSTOMERS), {})["customers"].frame.drop(PROVENANCE)
     assert frame.rows(named=True) == [
         {
             "id": "1",
@@ -127,7 +115,7 @@ def test_every_type_is_read_as_the_text_that_says_all_of_it(tmp_path: Path, sql:
 def test_more_rows_than_a_batch_all_as_of_one_moment(tmp_path: Path, sql: Callable[[str], None]) -> None:
     sql("CREATE TABLE customers (id INT PRIMARY KEY, name TEXT, seen DATETIME)")
     sql("INSERT INTO customers (id) SELECT seq FROM seq_1_to_50001")
-    frame = read_database("shop", source(tmp_path), {})["customers"].frame
+    frame = read_database("shop", config(tmp_path, CUSTOMERS), {})["customers"].frame
     assert frame.height == 50_001
     assert frame["id"].cast(int).sum() == 50_001 * 50_002 // 2
 
@@ -154,8 +142,8 @@ def test_what_the_configuration_must_mend_is_told(
 ) -> None:
     sql("CREATE TABLE customers (id INT PRIMARY KEY, name TEXT, seen DATETIME);\nINSERT INTO customers (id) VALUES (1)")
     with pytest.raises(SourceError, match=expected):
-        read_database("shop", source(tmp_path, tables, "    timeout_seconds: 1\n"), {})
-    assert read_database("shop", source(tmp_path), {})["customers"].frame.height == 1
+        read_database("shop", config(tmp_path, tables, "    timeout_seconds: 1\n"), {})
+    assert read_database("shop", config(tmp_path, CUSTOMERS), {})["customers"].frame.height == 1
 
 
 def test_addresses_that_do_not_work_are_told_without_user_password_or_host(
@@ -169,5 +157,5 @@ def test_addresses_that_do_not_work_are_told_without_user_password_or_host(
     ):
         monkeypatch.setenv("SHOP_DB", wrong)
         with pytest.raises(kind, match=expected) as error:
-            read_database("shop", source(tmp_path), {})
+            read_database("shop", config(tmp_path, CUSTOMERS), {})
         assert not any(word in str(error.value) for word in ("reader", "wrong", "swordfish", "127.0.0.1"))
