@@ -14,7 +14,16 @@ from zoneinfo import available_timezones
 
 import polars as pl
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipelines.sources import known_apis
 from pipelines.sources.ready_made import UnknownFormat, merged
@@ -444,6 +453,10 @@ class Alerts(_Model):
     stale_after_hours: int = Field(30, ge=1)
 
 
+Owner = Annotated[str, StringConstraints(pattern=r"^(team:[\w-]+|[^@\s:]+@[^@\s:]+)$")]
+"""Who answers for the assets, as the Dagster UI shows it: `team:data` or an e-mail address."""
+
+
 class SourcesConfig(_Model):
     """Content of `sources.yaml`."""
 
@@ -453,6 +466,7 @@ class SourcesConfig(_Model):
     postgresql: PostgresqlDoor | None = None
     as_of: date | None = None
     alerts: Alerts = Alerts()
+    owners: tuple[Owner, ...] = ()
 
     @field_validator("raw_dir")
     @classmethod
