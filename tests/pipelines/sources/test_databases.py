@@ -13,6 +13,7 @@ import duckdb
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from sqlalchemy.dialects import mssql, oracle
 from typer.testing import CliRunner
 
 from pipelines import assets, loading
@@ -21,6 +22,7 @@ from pipelines.cli import app
 from pipelines.config import DatabaseSource, load_settings
 from pipelines.execute import run_job
 from pipelines.run import published_dir
+from pipelines.sources.any_database import query_of
 from pipelines.sources.databases import read_database
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, SourceError, SourceUnavailable
@@ -353,10 +355,15 @@ def test_a_connection_that_breaks_off_may_be_tried_again(tmp_path, sql):
         (lambda uri: uri.replace("127.0.0.1", "nohost.invalid"), SourceUnavailable, "no database answers"),
         (lambda uri: uri + "?sslmode=nonsense", SourceError, "the address in SHOP_DB does not work. Correct it"),
         (
-            lambda uri: uri.replace("postgresql", "oracle"),
+            lambda uri: uri.replace("postgresql", "nonsense"),
             SourceError,
-            "SHOP_DB holds no address of a database that can",
+            "SHOP_DB leads to no database: SQLAlchemy cannot read it",
         ),
+        (lambda uri: uri.replace("://", ""), SourceError, "SHOP_DB leads to no database: SQLAlchemy cannot read it"),
+        (lambda uri: uri.replace("postgresql", "oracle"), SourceError, "needs the Python package oracledb: install it"),
+        (lambda uri: uri.replace("l://", "l+pg8000://").replace("fish", ""), SourceError, "the user or the password"),
+        (lambda uri: uri.replace("l://", "l+pg8000://") + "s", SourceError, "the server has no database of that name"),
+        (lambda uri: f"postgresql+pg8000://reader:{PASSWORD}@127.0.0.1:1/x", SourceUnavailable, "no database answers"),
         (lambda uri: "", SourceError, "the environment variable SHOP_DB is not set. Set it to postgresql://"),
     ],
 )
@@ -421,6 +428,125 @@ def test_the_daily_job_publishes_from_a_database_and_writes_its_address_nowhere(
     assert [path for path in written if PASSWORD.encode() in path.read_bytes()] == []
 
 
+@pytest.fixture
+def by_sqlalchemy(sql, monkeypatch):
+    """SHOP_DB names a driver, so the database is read as any other that SQLAlchemy knows."""
+    monkeypatch.setenv("SHOP_DB", os.environ["SHOP_DB"].replace("postgresql://", "postgresql+pg8000://"))
+
+
+@needs_postgresql
+def test_any_database_gives_each_value_as_the_text_that_says_all_of_it(tmp_path, sql, by_sqlalchemy):
+    sql(
+        "CREATE TABLE things (id bigint, price numeric(30, 4), at timestamptz, local timestamp, day date, yes bool, "
+        "doc jsonb, uid uuid, word varchar(9), part float8, tiny float8, raw bytea, words bytea)"
+    )
+    sql(
+        "INSERT INTO things VALUES (1, 12345678901234567890.1250, '2026-01-01 10:00+02', '2026-01-01 10:00:00.25', "
+        "'2026-01-31', true, '{\"a\": [\"ñ\"]}', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'Señor', 0.1, 1e-7, "
+        "'\\xff00', 'ab'), (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"
+    )
+    source = config(tmp_path, "      customers: {table: public.things, columns: {customer_id: id}}\n")
+    first, second = read_database("shop", source, {})["customers"].frame.drop(PROVENANCE).rows(named=True)
+    assert first == {
+        "id": "1",
+        "price": "12345678901234567890.1250",
+        "at": "2026-01-01 08:00:00+00:00",
+        "local": "2026-01-01 10:00:00.250000",
+        "day": "2026-01-31",
+        "yes": "true",
+        "doc": '{"a": ["ñ"]}',
+        "uid": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        "word": "Señor",
+        "part": "0.1",
+        "tiny": "0.0000001",
+        "raw": "\\xff00",
+        "words": "ab",
+    }
+    assert second == dict.fromkeys(first) | {"id": "2"}
+
+
+@needs_postgresql
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("timestamptz", ["2026-01-01 01:30+02", "2026-01-01 00:30+00"]),
+        ("timestamp", ["2026-01-01 01:30", "2026-01-01 01:30:00.5"]),
+        ("date", ["2026-01-01", "2026-01-02"]),
+        ("bigint", ["7", "10"]),
+    ],
+)
+def test_any_database_can_be_read_from_its_cursor_on(tmp_path, sql, by_sqlalchemy, kind, values):
+    sql(f"CREATE TABLE clients (id int, name text, since timestamptz, changed_at {kind})")
+    shop = Shop(tmp_path, config(tmp_path, INCREMENTAL))
+    assert shop.load() == (0, 0, 0, 0)
+    sql(f"INSERT INTO clients VALUES (1, 'Ana', NULL, '{values[0]}'), (2, 'Ben', NULL, '{values[1]}')")
+    assert [shop.load(), shop.load()] == [(2, 2, 0, 0), (1, 0, 0, 0)]
+    sql(f"INSERT INTO clients VALUES (3, 'Cam', NULL, '{values[1]}')")
+    assert shop.load() == (2, 1, 0, 0)
+    assert shop.customers() == {"1": "Ana", "2": "Ben", "3": "Cam"}
+
+
+@needs_postgresql
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ("customers: {table: nope, columns: {customer_id: id}}", "the database has no such table"),
+        ("customers: {query: SELECT nme FROM clients}", "the query names a column that is not there"),
+        ("customers: {query: DELETE FROM clients RETURNING id AS customer_id}", "`query` is not one SELECT"),
+        ("customers: {query: 'SELECT id, id FROM clients'}", "several columns of the name id"),
+        ("customers: {query: SELECT 1 / 0 AS customer_id}", "the database refused the query (SQLSTATE 22012)"),
+        ("customers: {query: SELECT forget() AS customer_id}", "tries to write, and a source is only ever read"),
+        ("customers: {query: SELECT pg_sleep(60) AS customer_id}", "the reading was stopped after 1 seconds"),
+        (
+            "customers: {table: clients, columns: {customer_id: id}, incremental: {cursor: name}}",
+            "the cursor 'name' is no time, day or whole number",
+        ),
+        (
+            "customers: {table: clients, columns: {customer_id: id}, incremental: {cursor: since}}",
+            "the cursor 'since' is blank in 1 rows",
+        ),
+    ],
+)
+def test_any_database_says_what_the_configuration_must_mend(tmp_path, sql, by_sqlalchemy, tables, expected):
+    sql(CLIENTS + TWO.replace("'2026-01-01'", "NULL", 1))
+    sql("CREATE FUNCTION forget() RETURNS int LANGUAGE sql AS 'DELETE FROM clients RETURNING id'")
+    assert expected in message(config(tmp_path, f"      {tables}\n", "    timeout_seconds: 1\n"))
+    assert read_database("shop", config(tmp_path, CUSTOMERS), {})["customers"].frame.height == 2
+
+
+@needs_postgresql
+def test_colons_and_percent_signs_of_a_query_stay(tmp_path, sql, by_sqlalchemy):
+    query = r"SELECT CAST(7 AS text) AS customer_id, ' :one ::two 5% \:x %(y)s ' AS name -- a remark :z"
+    source = config(tmp_path, f"      customers:\n        query: |\n          {query}\n")
+    assert read_database("shop", source, {})["customers"].frame["name"].item() == r" :one ::two 5% \:x %(y)s "
+
+
+@pytest.mark.parametrize(
+    ("dialect", "of_table", "of_query"),
+    [
+        (
+            mssql.dialect(),
+            "SELECT * FROM sales.[Clients] WHERE [changed at] >= 7 OR [changed at] IS NULL",
+            "SELECT * FROM (SELECT id FROM clients ) AS found",
+        ),
+        (
+            oracle.dialect(),
+            'SELECT * FROM sales."Clients" WHERE "changed at" >= 7 OR "changed at" IS NULL',
+            "SELECT * FROM (SELECT id FROM clients ) found",
+        ),
+    ],
+    ids=["SQL Server", "Oracle"],
+)
+def test_what_databases_are_asked_that_are_not_at_hand(tmp_path, dialect, of_table, of_query):
+    def asked(keys: str, since: int | None) -> str:
+        source = config(tmp_path, f"      customers: {{{keys}, columns: {{customer_id: id}}}}\n")
+        query = query_of(source.tables["customers"], since)
+        return " ".join(str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})).split())
+
+    assert asked("table: sales.Clients, incremental: {cursor: changed at}", 7) == of_table
+    assert asked("query: SELECT id FROM clients", None) == of_query
+
+
 @needs_postgresql
 def test_check_and_preview_read_a_database(tmp_path, sql):
     sql(CLIENTS + TWO)
@@ -444,7 +570,7 @@ def test_sqlite_is_read_as_text_from_a_file_that_stays_as_it_is(tmp_path, monkey
     expected = {"id": ["1", "2"], "name": ["Ana", None], "since": ["2026-01-01 10:00:00", None], "x": ["1.5", "text"]}
     assert_frame_equal(frame, pl.DataFrame(expected))
     assert "no such table" in message(config(tmp_path, CUSTOMERS.replace("clients", "others")))
-    assert "no time, day or whole number of PostgreSQL" in message(
+    assert "no time, day or whole number of the database" in message(
         config(tmp_path, INCREMENTAL.replace("changed_at", "since"))
     )
     assert "is not one SELECT" in message(config(tmp_path, "      customers: {query: DELETE FROM clients}\n"))

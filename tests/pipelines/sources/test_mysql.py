@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pymysql
@@ -159,3 +160,14 @@ def test_addresses_that_do_not_work_are_told_without_user_password_or_host(
         with pytest.raises(kind, match=expected) as error:
             read_database("shop", config(tmp_path, CUSTOMERS), {})
         assert not any(word in str(error.value) for word in ("reader", "wrong", "swordfish", "127.0.0.1"))
+
+
+def test_only_what_is_new_or_changed_is_read_from_the_cursor_on(tmp_path: Path, sql: Callable[[str], None]) -> None:
+    sql("CREATE TABLE customers (id INT PRIMARY KEY, name TEXT, seen DATETIME(6))")
+    sql("INSERT INTO customers VALUES (1, 'Ana', '2026-01-01 10:00:00.5'), (2, 'Ben', '2026-01-02 10:00:00.25')")
+    source = config(tmp_path, f"{CUSTOMERS}        incremental: {{cursor: seen}}\n")
+    frame = read_database("shop", source, {})["customers"].frame
+    assert frame["seen"].max() == datetime(2026, 1, 2, 10, 0, 0, 250_000)
+    sql("INSERT INTO customers VALUES (3, 'Cam', '2026-01-02 10:00:00.250001')")
+    again = read_database("shop", source, {"customers": datetime(2026, 1, 2, 10, 0, 0, 250_000)})["customers"].frame
+    assert again["id"].to_list() == ["2", "3"]
