@@ -82,7 +82,7 @@ def make_digest(
     period = make.full_period(scope.start, scope.grain, scope.is_complete)
     about = [f"{make.say('as_of')} {make.formats.day(scope.as_of)}", scope.currency]
     about += [f"{make.say(key)} {fact}" for key, fact in (("release", scope.release), ("policy", scope.policy_version))]
-    parts = [_headlines(make), _movements(make), _reasons(make), _accounts(make), _running(make), _restated(make)]
+    parts = [_headlines(make), _movements(make), _reasons(make), *_accounts(make), _running(make), _restated(make)]
     return Digest(
         language=language,
         title=f"{make.say('digest')}: {period}",
@@ -143,23 +143,33 @@ def _reasons(make: Maker) -> Part | None:
     return Part(make.say("reasons_of_change"), lines) if lines else None
 
 
-def _accounts(make: Maker) -> Part | None:
-    """The accounts that moved most, each in its currency."""
+def _accounts(make: Maker) -> list[Part]:
+    """The accounts that moved most in each currency, that of the report first: amounts of several do not compare."""
     scope = make.published.scope
     rows = make.published.query(
         "SELECT account_id, currency, category, closing_arr_minor - opening_arr_minor AS change "
-        "FROM facts.account_period WHERE grain = ? AND period_start = ? ORDER BY account_id, currency",
+        "FROM facts.account_period WHERE grain = ? AND period_start = ? "
+        "ORDER BY currency <> ?, currency, abs(change) DESC, account_id",
         scope.grain,
         scope.start,
+        scope.currency,
     ).to_dicts()
-    changes = [(row, _monthly(row["change"], row["currency"])) for row in rows]
-    changes.sort(key=lambda change: -abs(change[1]))
-    lines = [
-        Line(row["account_id"], _signed(make, amount, row["currency"]), make.named(row["category"]), is_data=True)
-        for row, amount in changes[:LISTED]
-    ]
-    most = make.say("largest_of", shown=len(lines), all=make.formats.number(len(rows)), table="facts.account_period")
-    return Part(make.say("changed_most"), lines, [most] if len(rows) > LISTED else []) if lines else None
+    parts = []
+    for currency in dict.fromkeys(row["currency"] for row in rows):
+        of_currency = [row for row in rows if row["currency"] == currency]
+        lines = [
+            Line(
+                row["account_id"],
+                _signed(make, _monthly(row["change"], currency), currency),
+                make.named(row["category"]),
+                is_data=True,
+            )
+            for row in of_currency[:LISTED]
+        ]
+        counts = {"shown": len(lines), "all": make.formats.number(len(of_currency))}
+        most = [make.say("largest_of", table="facts.account_period", **counts)] if len(of_currency) > LISTED else []
+        parts.append(Part(f"{make.say('changed_most')} ({currency})", lines, most))
+    return parts
 
 
 def _running(make: Maker) -> Part | None:

@@ -79,12 +79,29 @@ def test_movements_reasons_and_accounts_say_why_it_changed(six_customers):
         ("churn, unknown", "-€50.00", ""),
         ("cancelled", "n = 1", "unknown, ARR €600.00"),
     ]
-    assert part(digest, "Accounts that changed most") == [
+    assert part(digest, "Accounts that changed most (EUR)") == [
         ("ben", "+€100.00", "expansion"),
         ("fay", "+€80.00", "new"),
         ("cam", "-€60.00", "contraction"),
         ("dan", "-€50.00", "churn"),
     ]
+
+
+def test_accounts_are_compared_within_their_currency_alone(sample):
+    parts = [
+        one for one in digest_of(sample, period="2025").parts if one.title.startswith("Accounts that changed most")
+    ]
+    currencies = [one.title[-4:-1] for one in parts]
+    assert currencies == ["USD", *sorted(currencies[1:])]
+    assert len(currencies) > 1
+    with open_published(published_dir(sample)) as con:
+        for currency, one in zip(currencies, parts, strict=True):
+            largest = con.execute(
+                "SELECT account_id FROM facts.account_period WHERE grain = 'year' AND period_start = '2025-01-01' "
+                "AND currency = ? ORDER BY abs(closing_arr_minor - opening_arr_minor) DESC, account_id LIMIT 5",
+                [currency],
+            ).fetchall()
+            assert [line.name for line in one.lines] == [account for (account,) in largest]
 
 
 def test_a_period_that_is_not_over_is_said_to_be_incomplete(sample):
