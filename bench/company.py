@@ -54,6 +54,19 @@ def write_company(folder: Path, accounts: int, *, billing_only: bool = False, se
     return changes.height
 
 
+def change_some(folder: Path, number: int) -> None:
+    """One account in a hundred, others each time, changes the quantity of all its items as of its newest change."""
+    path = folder / "subscription_changes.parquet"
+    changes = pl.read_parquet(path)
+    is_chosen = pl.col("customer_id").str.slice(1).cast(pl.Int64) % 100 == number
+    later = (
+        changes.filter(is_chosen, pl.col("status") == "active")
+        .unique("item_id", keep="last", maintain_order=True)
+        .with_columns(pl.format("{}.{}", "change_id", pl.lit(number)), pl.col("quantity") + 1)
+    )
+    pl.concat([changes, later]).write_parquet(path)
+
+
 def _changes(rng: np.random.Generator, owners: np.ndarray, accounts: int) -> pl.DataFrame:
     subscriptions = len(owners)
     counts = 1 + rng.poisson(2.7, subscriptions)

@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from pipelines import core, health_marts, loading, reconciliation_marts
+from pipelines import core, health_marts, loading, reconciliation_marts, show
 from pipelines.config import PostgresqlDoor, Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.journal import PROGRESS, Journal
@@ -50,7 +50,9 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     built = [_tables(settings, step, _keys(step.reads) or staged) for step in STEPS]
     release = _release(settings, sorted(key for assets in built for key in assets.keys))
     doors = [_postgresql(settings, settings.sources.postgresql)] if settings.sources.postgresql else []
-    return [*loads, *built, release, *doors, _report(settings)]
+    assets = [*loads, *built, release, *doors, _report(settings)]
+    owners = list(settings.sources.owners)
+    return list(dg.map_asset_specs(lambda spec: spec.replace_attributes(owners=owners), assets)) if owners else assets
 
 
 def _key(*path: str) -> dg.AssetKey:
@@ -218,13 +220,17 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
         _progress(context, journal)("publish")
         with journal.step("publish"), warehouse.get_connection() as con:
             published = publish_run(con, run, journal.so_far(), datetime.now(UTC))
+            headlines = show.headlines(con)
         yield dg.MaterializeResult(
             metadata={
                 "release": published.name,
                 "as_of": run.as_of.isoformat(),
+                "month": headlines[0].month if headlines else None,
                 "policy_version": run.policy.version,
                 "dagster/row_count": sum(published.rows.values()),
                 "path": dg.MetadataValue.path(str(published.path)),
+                # Numbers have a plot of their history in the UI.
+                **{one.kpi.id: one.value for one in headlines if one.value is not None},
             }
         )
 
@@ -277,8 +283,12 @@ def _report(settings: Settings) -> dg.AssetsDefinition:
         with open_published(published_dir(settings)) as con:
             for language, path in paths.items():
                 output.write(path, output.page(con, settings, language))
+            chart = output.movements_chart(con, "en")
         yield dg.MaterializeResult(
-            metadata={language: dg.MetadataValue.path(str(path)) for language, path in paths.items()}
+            metadata={
+                **{language: dg.MetadataValue.path(str(path)) for language, path in paths.items()},
+                **({"MRR movements": dg.MetadataValue.md(chart)} if chart else {}),
+            }
         )
 
     return report

@@ -14,7 +14,16 @@ from zoneinfo import available_timezones
 
 import polars as pl
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipelines.sources import known_apis
 from pipelines.sources.ready_made import UnknownFormat, merged
@@ -464,6 +473,10 @@ class DigestPlan(Channels):
         return self
 
 
+Owner = Annotated[str, StringConstraints(pattern=r"^(team:[\w-]+|[^@\s:]+@[^@\s:]+)$")]
+"""Who answers for the assets, as the Dagster UI shows it: `team:data` or an e-mail address."""
+
+
 class SourcesConfig(_Model):
     """Content of `sources.yaml`."""
 
@@ -474,6 +487,7 @@ class SourcesConfig(_Model):
     as_of: date | None = None
     alerts: Alerts = Alerts()
     digest: DigestPlan | None = None
+    owners: tuple[Owner, ...] = ()
 
     @field_validator("raw_dir")
     @classmethod

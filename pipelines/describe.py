@@ -17,7 +17,6 @@ def asset_spec(
     *,
     deps: Iterable[dg.AssetKey] = (),
     kinds: set[str],
-    owners: Iterable[str] = (),
 ) -> dg.AssetSpec:
     """The spec of a table's asset, from its contract. Its group is the first part of the key."""
     path = list(key)
@@ -38,7 +37,6 @@ def asset_spec(
         group_name=path[0],
         deps=list(deps),
         kinds=kinds,
-        owners=list(owners),
         metadata={
             "dagster/column_schema": dg.TableSchema(columns=columns),
             "dagster/table_name": ".".join(path),

@@ -387,16 +387,33 @@ def _differ(prefix: str, numbers: Sequence[str] = KPI_NUMBERS) -> pl.Expr:
 
 
 def _newest_evidence(changed: pl.DataFrame, evidence: pl.DataFrame, on: list[str]) -> pl.Series:
-    """The kind of the newest row that is about the month of each changed row or before it; null without any."""
-    rows = changed.select("month", *on).with_row_index("row")
-    order = pl.col("kind").replace_strict({kind: rank for rank, kind in enumerate(_KINDS)}, default=len(_KINDS))
-    newest = (
-        rows.join(evidence.select(*on, "load_seq", "kind", "about_day").unique(), on=on)
-        .filter(pl.col("about_day").fill_null(pl.date(1, 1, 1)) < next_period(pl.col("month"), "month"))
-        .sort("row", pl.col("load_seq").neg(), order, "kind")
-        .unique("row", keep="first", maintain_order=True)
+    """The kind of the newest row that is about the month of each changed row or before it; null without any.
+
+    Of one load the kind that tells most counts. Evidence is brought to one row for each month before it meets the
+    changed rows: a load that is about every day of years is no more work than one of a day.
+    """
+    if evidence.is_empty():
+        return pl.repeat(None, changed.height, dtype=pl.String, eager=True).alias("kind")
+    told = sorted(set(evidence["kind"]), key=_telling, reverse=True)
+    score = pl.col("load_seq") * len(told) + pl.col("kind").replace_strict(
+        {kind: place for place, kind in enumerate(told)}, return_dtype=pl.Int64
     )
-    return rows.join(newest, on="row", how="left", maintain_order="left")["kind"]
+    newest = (
+        evidence.group_by(*on, month=pl.col("about_day").fill_null(pl.date(1, 1, 1)).dt.truncate("1mo"))
+        .agg(score.max().alias("score"))
+        .sort(*on, "month")
+        .with_columns(pl.col("score").cum_max().over(on))
+        .sort("month", *on)
+    )
+    rows = changed.select("month", *on).with_row_index("row").sort("month", "row")
+    found = rows.join_asof(newest, on="month", by=on, strategy="backward", check_sortedness=False).sort("row")
+    kinds = dict(enumerate(told))
+    return (found["score"] % len(told)).replace_strict(kinds, return_dtype=pl.String).alias("kind")
+
+
+def _telling(kind: str) -> tuple[int, str]:
+    """Order of kinds, the one that tells most first."""
+    return _KINDS.index(kind) if kind in _KINDS else len(_KINDS), kind
 
 
 def _reason(cause: Cause, *explanations: pl.Expr | pl.Series) -> pl.Expr:

@@ -16,8 +16,11 @@ from markupsafe import Markup, escape
 from pipelines.report.formats import ChartLocale
 
 WIDTH, HEIGHT = 380, 230
+FONT = "Arial"
 INK, MUTED, GRID = "#1f2933", "#52606d", "#d9e2ec"
 COLOURS = ("#1d5fa8", "#b4530a", "#0b7265", "#7b3fb5", "#b3261e", "#56616d")
+SQUARES = ("🟦", "🟧", "🟩", "🟪", "🟥", "⬛")
+"""The colours as characters, for a legend of text."""
 DASHES: tuple[list[int], ...] = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [1, 3], [10, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
@@ -25,7 +28,7 @@ _AXIS_FORMATS = {"rate": ".1~%", "count": ",~f", "money": "~s"}
 _CONFIG = {
     "background": "transparent",
     "padding": 2,
-    "font": "Arial",
+    "font": FONT,
     "aria": False,
     "view": {"stroke": None},
     "axis": {"labelColor": MUTED, "labelFontSize": 11, "tickColor": GRID, "domainColor": MUTED},
@@ -257,3 +260,9 @@ def _svg(
         f'<desc id="{words.id}-desc">{escape(words.description)}</desc>'
     )
     return Markup(head + body + "</svg>")
+
+
+def as_png(svg: Markup) -> bytes:
+    """A chart that stands by itself, in the font that the renderer brings."""
+    alone = str(svg).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return vl_convert.svg_to_png(alone.replace(f'font-family="{FONT}"', 'font-family="Liberation Sans"'), scale=2)

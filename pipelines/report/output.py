@@ -57,6 +57,14 @@ def digest(con: duckdb.DuckDBPyConnection, settings: Settings, language: str, pe
     return make_digest(con, find_scope(con, period), language, freshness(published_dir(settings)).stale_sources)
 
 
+def movements_chart(con: duckdb.DuckDBPyConnection, language: str) -> str | None:
+    """MRR movements up to the newest complete month as Markdown with a picture; None where there are none."""
+    from pipelines.report.page import movements_in_markdown  # noqa: PLC0415
+    from pipelines.report.published import find_scope  # noqa: PLC0415
+
+    return movements_in_markdown(con, find_scope(con, None, None), language)
+
+
 def default_path(
     settings: Settings,
     language: str,

@@ -1,5 +1,6 @@
 """The report of a period: its sections, what each shows and in which order."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -51,21 +52,40 @@ def report(
     return render_page(make, make.say("title"), glance.head(make), glance.warnings(make, stale_sources or {}), sections)
 
 
+def movements_in_markdown(con: duckdb.DuckDBPyConnection, scope: Scope, language: str) -> str | None:
+    """The chart of MRR movements with its legend, in need of no file; None where there is nothing to draw."""
+    make = Maker(Published(con, scope), Formats(language, scope.currency))
+    figure = _movements(make)
+    if not isinstance(figure, Figure):
+        return None
+    legend = " ".join(f"{square} {make.name(kpi)}" for square, kpi in zip(charts.SQUARES, _MOVEMENTS, strict=False))
+    picture = b64encode(charts.as_png(figure.svg)).decode()
+    return f"![{figure.title}](data:image/png;base64,{picture})\n\n{legend}"
+
+
 # Recurring revenue
 
 
+_MOVEMENTS = tuple(find_kpi(f"{name}_mrr") for name in ("new", "expansion", "reactivation", "contraction", "churn"))
+
+
 def _revenue(make: Maker) -> list[Block]:
-    movements = [find_kpi(f"{name}_mrr") for name in ("new", "expansion", "reactivation", "contraction", "churn")]
-    columns = [
-        (kpi.column, make.name(kpi), -1 if kpi.id in ("contraction_mrr", "churn_mrr") else 1) for kpi in movements
-    ]
     return [
-        _bridge(make, movements),
-        make.stacked("movements", make.say("movements"), "marts.mrr_movements", columns, "money_per_month", movements),
+        _bridge(make, _MOVEMENTS),
+        _movements(make),
         make.trend("mrr", "mrr", from_zero=True),
         make.trend("customers-trend", "customers", from_zero=True),
         make.trend("arpa", "arpa"),
     ]
+
+
+def _movements(make: Maker) -> Figure | Missing:
+    columns = [
+        (kpi.column, make.name(kpi), -1 if kpi.id in ("contraction_mrr", "churn_mrr") else 1) for kpi in _MOVEMENTS
+    ]
+    return make.stacked(
+        "movements", make.say("movements"), "marts.mrr_movements", columns, "money_per_month", list(_MOVEMENTS)
+    )
 
 
 def _bridge(make: Maker, movements: Sequence[Kpi]) -> Figure | Missing:

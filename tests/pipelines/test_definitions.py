@@ -150,3 +150,21 @@ def test_run_config_is_taken_by_the_job(defs):
     job = defs.resolve_job_def(JOB)
     for config in (run_config("2026-03-31", True, quiet=True), run_config(None, False)):
         assert dg.validate_run_config(job, config)
+
+
+def test_every_asset_has_the_owners_that_the_configuration_names(company):
+    settings = company({"sources.yaml": "sources: {demo: {kind: sample}}\nowners: [team:data, ana@acme.example]\n"})
+    owners = {tuple(spec.owners) for spec in build_defs(settings).resolve_all_asset_specs()}
+    assert owners == {("team:data", "ana@acme.example")}
+
+
+@pytest.mark.usefixtures("quick_dagster")
+def test_the_release_shows_the_headlines_of_the_last_complete_month(six_customers, copy_of):
+    defs = build_defs(copy_of(six_customers))
+    result = defs.resolve_job_def(JOB).execute_in_process(
+        run_config=run_config("2026-03-10", False), instance=dg.DagsterInstance.ephemeral()
+    )
+    (materialized,) = result.asset_materializations_for_node("publish")
+    shown = {name: value.value for name, value in materialized.metadata.items()}
+    assert (shown["month"], shown["as_of"]) == ("2026-02", "2026-03-10")
+    assert (shown["mrr"], shown["arr"]) == (670.0, 8040.0)

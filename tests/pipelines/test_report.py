@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from datetime import date
 from html.parser import HTMLParser
@@ -467,7 +468,12 @@ def _contrast(one: str, other: str) -> float:
 def test_the_asset_writes_a_page_for_each_language(six_customers, copy_of):
     settings = copy_of(six_customers)
     job = build_defs(settings).resolve_job_def(REPORT_JOB)
-    assert job.execute_in_process(instance=dg.DagsterInstance.ephemeral()).success
+    result = job.execute_in_process(instance=dg.DagsterInstance.ephemeral())
+    (materialized,) = result.asset_materializations_for_node("write_report")
+    chart = materialized.metadata["MRR movements"].value
+    picture, _, legend = chart.removeprefix("![MRR movements](data:image/png;base64,").partition(")\n\n")
+    assert b64decode(picture)[1:4] == b"PNG"
+    assert legend == "🟦 New MRR 🟧 Expansion MRR 🟩 Reactivation MRR 🟪 Contraction MRR 🟥 Churned MRR"
     written = sorted(path.name for path in (settings.data_dir / "reports").iterdir())
     assert written == ["report-en.html", "report-es.html", "report-pt.html"]
     assert 'lang="es"' in (settings.data_dir / "reports" / "report-es.html").read_text(encoding="utf-8")

@@ -5,6 +5,8 @@ from datetime import date
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from schemas.catalogue import CATALOGUE
@@ -302,6 +304,33 @@ def test_the_reason_of_an_account_is_told_by_what_was_recorded_of_it(
     changed = differences((JAN, "ana", "new", 0, 60)).select(*ACCOUNT_KEY, *ACCOUNT_AMOUNTS)
     told = restatements.account_reasons(changed, evidence("account_id", *rows), cause)
     assert told["reason"].to_list() == [reason]
+
+
+KINDS = ["deletion", "late_record", "correction"]
+"""Of one load the first tells most."""
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([JAN, FEB, MAR])), min_size=1, max_size=8),
+    st.lists(
+        st.tuples(
+            st.sampled_from("ab"),
+            st.integers(1, 3),
+            st.sampled_from(KINDS),
+            st.none() | st.dates(date(2025, 12, 30), date(2026, 3, 2)),
+        ),
+        max_size=12,
+    ),
+)
+def test_the_newest_row_that_is_about_the_month_or_before_explains_a_change(changes, rows):
+    def reckoned(account: str, month: date) -> str:
+        next_month = date(month.year, month.month + 1, 1)
+        about = [row for row in rows if row[0] == account and (row[3] is None or row[3] < next_month)]
+        return min(about, key=lambda row: (-row[1], KINDS.index(row[2])))[2] if about else "unknown"
+
+    changed = pl.DataFrame(changes, schema={"account_id": pl.String, "month": pl.Date}, orient="row")
+    told = restatements.account_reasons(changed, evidence("account_id", *rows), NOTHING_ELSE)
+    assert told["reason"].to_list() == [reckoned(*row) for row in changes]
 
 
 ONE_ACCOUNT = {"month": JAN, "reason": "late_record", "delta_arr_minor": 60}
