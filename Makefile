@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: run ui bench test test-long lint types format docs clean
+.PHONY: run ui bench test test-long lint types format docs site clean
 
 run: .venv/ready
 	$(BIN)/kpis run
@@ -33,6 +33,10 @@ format: .venv/ready
 
 docs: .venv/ready
 	$(BIN)/python -m pipelines.docs
+
+site: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open build/site/index.html"
 
 clean:
 	rm -rf .venv data build *.egg-info

@@ -4,35 +4,23 @@ Every run sends its own alert when it ends, whoever started it. Two Dagster sens
 broke off, and that there was none. An alert holds ids, places and numbers, and the words of our own errors.
 """
 
-import json
 import os
-import smtplib
-import ssl
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
-from email.utils import format_datetime, make_msgid
-from http.client import HTTPException
-from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 
-from pipelines.config import Alerts, EmailAlert, Settings
+from pipelines import sending
+from pipelines.config import Alerts, Settings, Webhook
 from pipelines.journal import RunRecord, read
 from pipelines.run import JOB, published_dir
+from pipelines.sending import Message
 from warehouse.publish import Freshness, freshness
 
 WEBHOOK_VARIABLE = "KPIS_ALERT_WEBHOOK"
 """Names the webhook where `alerts` in `sources.yaml` names none."""
 
 MESSAGE_LIMIT = 2_000
-TIMEOUT_SECONDS = 10
-
-
-class AlertError(ValueError):
-    """A channel that cannot be used as it is set up."""
 
 
 def about(record: RunRecord, former: Sequence[RunRecord]) -> str | None:
@@ -60,85 +48,10 @@ def about(record: RunRecord, former: Sequence[RunRecord]) -> str | None:
 
 
 def send(alerts: Alerts, text: str) -> list[str]:
-    """Sends a text through every channel that is set up; why it could not, by channel. A failure raises nothing.
-
-    Problems name the variable that holds an address, never the address, which is a secret.
-    """
-    channels: list[tuple[str, Callable[[str], None]]] = []
-    if alerts.webhook is not None or os.environ.get(WEBHOOK_VARIABLE):
-        variable = alerts.webhook.url_env if alerts.webhook else WEBHOOK_VARIABLE
-        channels.append((f"webhook of {variable}", lambda words: _post(variable, words)))
-    if alerts.email is not None:
-        email = alerts.email
-        channels.append((f"e-mail by {email.smtp_env}", lambda words: _mail(email, words)))
-    problems = []
-    for name, channel in channels:
-        try:
-            channel(text)
-        except (OSError, HTTPException, ValueError) as error:
-            problems.append(f"the alert was not sent, {name}: {_why(error)}")
-    return problems
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
-        error = error.reason
-    match error:
-        case AlertError():
-            return str(error)
-        case urllib.error.HTTPError(code=code) | smtplib.SMTPResponseException(smtp_code=code):
-            return f"the server answers {code}"
-        case TimeoutError():
-            return "no answer in time"
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-
-
-def _address(variable: str, schemes: Sequence[str]) -> str:
-    address = os.environ.get(variable, "")
-    if not address.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-        raise AlertError(f"{variable} must hold an address that begins with {' or '.join(f'{s}://' for s in schemes)}")
-    return address
-
-
-def _post(variable: str, text: str) -> None:
-    """POSTs {"text": ...}, which Slack, Mattermost, Google Chat and Teams' workflows take."""
-    request = urllib.request.Request(
-        _address(variable, ("https", "http")),
-        data=json.dumps({"text": text}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
-        pass
-
-
-def _mail(email: EmailAlert, text: str) -> None:
-    server = urlsplit(_address(email.smtp_env, ("smtps", "smtp")))
-    host, user = server.hostname or "", unquote(server.username or "")
-    message = EmailMessage()
-    message["From"], message["To"] = email.from_, ", ".join(email.to)
-    message["Subject"] = f"kpis: {text.split(':', maxsplit=1)[0]}"
-    message["Date"], message["Message-ID"] = format_datetime(datetime.now(UTC)), make_msgid(domain="kpis")
-    message.set_content(text, cte="quoted-printable")
-    tls = ssl.create_default_context()
-    smtp = (
-        smtplib.SMTP_SSL(host, server.port or 465, "localhost", timeout=TIMEOUT_SECONDS, context=tls)
-        if server.scheme == "smtps"
-        else smtplib.SMTP(host, server.port or 587, "localhost", timeout=TIMEOUT_SECONDS)
-    )
-    with smtp:
-        smtp.ehlo()
-        is_secret = server.scheme == "smtps"
-        if not is_secret and smtp.has_extn("starttls"):
-            smtp.starttls(context=tls)
-            smtp.ehlo()
-            is_secret = True
-        if user:
-            if not is_secret:
-                raise AlertError("the server offers no encryption, so the password stays here")
-            smtp.login(user, unquote(server.password or ""))
-        refused = smtp.send_message(message)
-    if refused:
-        raise AlertError(f"{len(refused)} of {len(email.to)} recipients are refused")
+    """Sends an alert through every channel that is set up; why it could not, by channel."""
+    if alerts.webhook is None and os.environ.get(WEBHOOK_VARIABLE):
+        alerts = alerts.model_copy(update={"webhook": Webhook(url_env=WEBHOOK_VARIABLE)})
+    return sending.send(alerts, Message("alert", f"kpis: {text.split(':', maxsplit=1)[0]}", text))
 
 
 def stale(fresh: Freshness, now: datetime, hours: int) -> str | None:

@@ -29,6 +29,7 @@ UNKNOWN_NAME = 5
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(cli_sources.app, name="sources")
 app.command()(cli_report.report)
+app.command()(cli_report.digest)
 _FARTHEST_DAYS = 366
 _MONTHS_RECONCILED = 4
 PIPE_WIDTH = 160

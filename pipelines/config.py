@@ -431,13 +431,13 @@ class PostgresqlDoor(_Model):
     read_by: tuple[str, ...] = ()
 
 
-class WebhookAlert(_Model):
+class Webhook(_Model):
     """An address that takes POSTs of `{"text": ...}`, in an environment variable since it is a secret."""
 
     url_env: Variable
 
 
-class EmailAlert(_Model):
+class Email(_Model):
     """Mail by the server whose address, `smtp(s)://user:password@host:port`, stands in an environment variable."""
 
     smtp_env: Variable
@@ -445,12 +445,32 @@ class EmailAlert(_Model):
     to: tuple[Annotated[str, Field(pattern=_ADDRESS)], ...] = Field(min_length=1)
 
 
-class Alerts(_Model):
+class Channels(_Model):
+    """Where messages go."""
+
+    webhook: Webhook | None = None
+    email: Email | None = None
+
+
+class Alerts(Channels):
     """Whom to tell when something is wrong."""
 
-    webhook: WebhookAlert | None = None
-    email: EmailAlert | None = None
     stale_after_hours: int = Field(30, ge=1)
+
+
+class DigestPlan(Channels):
+    """Whom to send the digest, in which language: with the first release of each day, week or month."""
+
+    every: Literal["day", "week", "month"] = "week"
+    language: Literal["en", "es", "pt"] = "en"
+
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> "DigestPlan":
+        if self.webhook is None and self.email is None:
+            raise ValueError("write `webhook` or `email` as under `alerts`; else leave `digest` out")
+        if find_spec("babel") is None:
+            raise ValueError("needs the extra report: pip install 'customer-success-kpis[report]'")
+        return self
 
 
 Owner = Annotated[str, StringConstraints(pattern=r"^(team:[\w-]+|[^@\s:]+@[^@\s:]+)$")]
@@ -466,6 +486,7 @@ class SourcesConfig(_Model):
     postgresql: PostgresqlDoor | None = None
     as_of: date | None = None
     alerts: Alerts = Alerts()
+    digest: DigestPlan | None = None
     owners: tuple[Owner, ...] = ()
 
     @field_validator("raw_dir")

@@ -8,13 +8,14 @@ says.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import yaml
 
+from pipelines import kpi_examples
 from pipelines.report.texts import word
 from pipelines.semantic import semantic_model
 from pipelines.sources import known_apis, ready_made
@@ -94,6 +95,8 @@ texts stand in `marts.kpi_catalogue`.
 - *Additive* KPIs may be added over the members of one dimension, within one period, basis and currency. Balances such
   as MRR are never added over time.
 - S, E, N, R and C are the customers at the start and at the end of a period, new, returned and lost.
+- Examples are all customers of the sample company with 60 accounts (`{kind: sample, accounts: 60}`), as of 2 April
+  2026. Numerators and denominators of money are annualised minor units where the KPI says so.
 - Sections are those of the KPI definitions.
 """,
     """\
@@ -113,6 +116,8 @@ página. Los mismos textos están en `marts.kpi_catalogue`.
 - Los KPI *aditivos* se pueden sumar entre los miembros de una dimensión, dentro de un período, una base y una moneda.
   Los saldos como el MRR nunca se suman en el tiempo.
 - S, E, N, R y C son los clientes al inicio y al cierre de un período, los nuevos, los recuperados y los perdidos.
+- Los ejemplos son de todos los clientes de la empresa de muestra con 60 cuentas (`{kind: sample, accounts: 60}`), al 2
+  de abril de 2026. Los numeradores y denominadores de dinero son unidades menores anualizadas donde el KPI lo dice.
 - Las secciones son las de las definiciones de los KPI.
 """,
     """\
@@ -133,6 +138,8 @@ página. Os mesmos textos estão em `marts.kpi_catalogue`.
 - KPIs *aditivos* podem ser somados entre os membros de uma dimensão, dentro de um período, uma base e uma moeda.
   Saldos como o MRR nunca são somados no tempo.
 - S, E, N, R e C são os clientes no início e no fim de um período, os novos, os recuperados e os perdidos.
+- Os exemplos são de todos os clientes da empresa de amostra com 60 contas (`{kind: sample, accounts: 60}`), em 2 de
+  abril de 2026. Numeradores e denominadores de dinheiro são unidades menores anualizadas onde o KPI o diz.
 - As seções são as das definições dos KPIs.
 """,
 )
@@ -145,6 +152,7 @@ _KPI_WORDS = {
     "additive": Text("additive", "aditivo", "aditivo"),
     "grains": Text("grains", "granularidad", "granularidade"),
     "from": Text("from", "a partir de", "a partir de"),
+    "example": Text("example", "ejemplo", "exemplo"),
 }
 """Names of the rows that the report has no words for."""
 
@@ -203,7 +211,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.docs", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is out of date")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the pages")
+    parser.add_argument("--examples", action="store_true", help="reckon the examples of KPIs anew first")
     options = parser.parse_args(arguments)
+    if options.examples:
+        kpi_examples.write()
     stale = {name: text for name, text in pages().items() if _read(options.folder / name) != text}
     if options.check and stale:
         sys.exit(f"out of date: {', '.join(stale)}. Run `python -m pipelines.docs` and commit what it writes.")
@@ -335,6 +346,7 @@ def _rule(check: Any, description: str) -> str:
 
 
 def _kpis(language: str) -> Iterator[str]:
+    found = kpi_examples.kept()
     yield _KPIS_HEAD.of(language)
     others = {page: name for code, (page, name) in _KPI_PAGES.items() if code != language}
     yield " · ".join(f"[{name}]({page})" for page, name in others.items()) + "\n"
@@ -343,10 +355,10 @@ def _kpis(language: str) -> Iterator[str]:
         if language == "en":
             yield f"{_docstring(PUBLISHED[table])}\n"
         for kpi in catalogue.of_table(table):
-            yield from _kpi(kpi, language)
+            yield from _kpi(kpi, language, found)
 
 
-def _kpi(kpi: Kpi, language: str) -> Iterator[str]:
+def _kpi(kpi: Kpi, language: str, found: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     def label(key: str) -> str:
         return _KPI_WORDS[key].of(language) if key in _KPI_WORDS else word(key, language).lower()
 
@@ -371,6 +383,8 @@ def _kpi(kpi: Kpi, language: str) -> Iterator[str]:
     about = [unit, DIRECTIONS[kpi.direction].of(language)] + [label("additive")] * kpi.is_additive
     yield _row(label("unit"), ", ".join(about))
     yield _row(label("grains"), ", ".join(_explained(grain, GRAINS[grain].of(language)) for grain in kpi.grains))
+    if kpi.id in found:
+        yield _row(label("example"), kpi_examples.shown(kpi, found[kpi.id]))
     yield _row("NULL", kpi.null_rule.of(language))
     yield _row(label("from"), _code(kpi.sources))
     yield _row(label("section"), kpi.section)

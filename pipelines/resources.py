@@ -1,7 +1,7 @@
 """Resources: the one door to the private warehouse file, and the options of a run."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,9 +13,9 @@ from dagster._utils.backoff import backoff
 from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
-from pipelines import alerts
+from pipelines import alerts, digests
 from pipelines.config import Settings
-from pipelines.journal import PROGRESS, Journal, RunRecord, records
+from pipelines.journal import PROGRESS, Journal, RunRecord, records, told
 from pipelines.run import published_dir
 from warehouse import migrations
 from warehouse.publish import freshness
@@ -115,17 +115,33 @@ def journal_of_run(settings: Settings) -> dg.ResourceDefinition:
             yield kept
         finally:
             record = kept.end(freshness(published_dir(settings)).stale_sources, datetime.now(UTC))
-            _alert(settings, kept, record)
+            former = [one for one in records(settings.data_dir) if one.run_id != record.run_id and one.ended_at]
+            _alert(settings, kept, record, former)
+            _digest(settings, kept, record, former)
             kept.close()
 
     return journal
 
 
-def _alert(settings: Settings, kept: Journal, record: RunRecord) -> None:
+def _alert(settings: Settings, kept: Journal, record: RunRecord, former: Sequence[RunRecord]) -> None:
     """An alert that cannot be sent is noted; the run ends as it would."""
-    former = [one for one in records(settings.data_dir) if one.run_id != record.run_id and one.ended_at]
     text = alerts.about(record, former)
     if text is not None:
-        for problem in alerts.send(settings.sources.alerts, text):
-            kept.note("alert", problem, level=logging.ERROR)
-            PROGRESS.warning(problem)
+        _note(kept, "alert", alerts.send(settings.sources.alerts, text))
+
+
+def _digest(settings: Settings, kept: Journal, record: RunRecord, former: Sequence[RunRecord]) -> None:
+    """So is a digest that cannot be made or sent: what it would tell is published."""
+    plan = settings.sources.digest
+    if plan is None or not digests.is_due(plan.every, record, former):
+        return
+    try:
+        _note(kept, "digest", digests.send(settings, plan))
+    except Exception as error:
+        _note(kept, "digest", [f"the digest was not made: {told(error)}"])
+
+
+def _note(kept: Journal, step: str, problems: Sequence[str]) -> None:
+    for problem in problems:
+        kept.note(step, problem, level=logging.ERROR)
+        PROGRESS.warning(problem)

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -11,6 +12,9 @@ from pipelines.config import Settings
 from pipelines.run import published_dir
 from warehouse import files
 from warehouse.publish import freshness
+
+if TYPE_CHECKING:
+    from pipelines.report.digest import Digest
 
 _PACKAGES = {"altair": "altair", "vl_convert": "vl-convert-python", "babel": "babel"}
 """What the extra `report` brings: module and package."""
@@ -23,7 +27,7 @@ def missing_packages() -> list[str]:
 
 def how_to_install(missing: Sequence[str]) -> str:
     """What to do about missing packages."""
-    return f"the report needs {', '.join(missing)}: pip install 'customer-success-kpis[report]'"
+    return f"report and digest need {', '.join(missing)}: pip install 'customer-success-kpis[report]'"
 
 
 def page(
@@ -43,6 +47,14 @@ def page(
     if account is not None:
         return portrait(con, scope, language, account)
     return report(con, scope, language, freshness(published_dir(settings)).stale_sources)
+
+
+def digest(con: duckdb.DuckDBPyConnection, settings: Settings, language: str, period: str | None = None) -> "Digest":
+    """The digest of a period. Raises UnknownName."""
+    from pipelines.report.digest import make_digest  # noqa: PLC0415
+    from pipelines.report.published import find_scope  # noqa: PLC0415
+
+    return make_digest(con, find_scope(con, period), language, freshness(published_dir(settings)).stale_sources)
 
 
 def movements_chart(con: duckdb.DuckDBPyConnection, language: str) -> str | None:

@@ -8,14 +8,14 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from pipelines.report import charts
+from pipelines.report import charts, glance
 from pipelines.report.charts import Bar, Words
 from pipelines.report.formats import Formats
-from pipelines.report.parts import Cell, Figure, Key, Maker, Missing, Section, Table, Tile, with_notes
-from pipelines.report.published import Point, Published, Scope, headline
+from pipelines.report.parts import Cell, Figure, Key, Maker, Missing, Section, Table, with_notes
+from pipelines.report.published import Published, Scope
 from pipelines.report.render import render_page
 from pipelines.report.texts import NO_VALUE
-from pipelines.show import HEADLINES, find_kpi
+from pipelines.show import find_kpi
 from schemas.catalogue import CATALOGUE, Kpi
 from schemas.currencies import EXPONENTS
 
@@ -34,7 +34,7 @@ def report(
     """The report as one HTML page that needs nothing else."""
     make = Maker(Published(con, scope), Formats(language, scope.currency))
     sections = [
-        Section("headlines", make.say("headlines"), [], tiles=_tiles(make), notes=_compared(make)),
+        Section("headlines", make.say("headlines"), [], tiles=glance.tiles(make), notes=glance.compared(make)),
         Section("revenue", make.say("revenue"), _revenue(make)),
         Section("churn", make.say("churn"), _churn(make)),
         Section("cohorts", make.say("cohorts"), _cohorts(make)),
@@ -49,7 +49,7 @@ def report(
         Section("actions", make.say("actions"), _actions(make)),
         Section("quality", make.say("quality"), _quality(make), notes=_for_all(make)),
     ]
-    return render_page(make, make.say("title"), _head(make), _warnings(make, stale_sources or {}), sections)
+    return render_page(make, make.say("title"), glance.head(make), glance.warnings(make, stale_sources or {}), sections)
 
 
 def movements_in_markdown(con: duckdb.DuckDBPyConnection, scope: Scope, language: str) -> str | None:
@@ -61,84 +61,6 @@ def movements_in_markdown(con: duckdb.DuckDBPyConnection, scope: Scope, language
     legend = " ".join(f"{square} {make.name(kpi)}" for square, kpi in zip(charts.SQUARES, _MOVEMENTS, strict=False))
     picture = b64encode(charts.as_png(figure.svg)).decode()
     return f"![{figure.title}](data:image/png;base64,{picture})\n\n{legend}"
-
-
-def _head(make: Maker) -> dict[str, str]:
-    scope, say = make.published.scope, make.say
-    return {
-        say("period"): make.full_period(scope.start, scope.grain, scope.is_complete),
-        say("segment"): make.named(scope.segment) if scope.segment else say("all_customers"),
-        say("as_of"): make.formats.day(scope.as_of),
-        say("currency"): scope.currency,
-        say("release"): scope.release,
-        say("policy"): scope.policy_version,
-    }
-
-
-def _warnings(make: Maker, stale_sources: Mapping[str, str]) -> list[str]:
-    warnings = []
-    if not make.published.scope.is_complete:
-        warnings.append(make.say("incomplete_until", day=make.formats.day(make.published.scope.as_of)))
-    if stale_sources:
-        warnings.append(make.say("stale", sources=", ".join(sorted(stale_sources))))
-    return warnings
-
-
-# At a glance
-
-
-def _tiles(make: Maker) -> list[Tile]:
-    return [_tile(make, *headline(make.published, kpi_id)) for kpi_id in HEADLINES]
-
-
-def _compared(make: Maker) -> list[str]:
-    before = make.published.before
-    if before is None or not make.published.scope.is_complete:
-        return []
-    period = make.formats.period(before, make.published.scope.grain)
-    return [make.say("compared", period=period)]
-
-
-def _tile(make: Maker, kpi: Kpi, now: Point | None, before: Point | None) -> Tile:
-    make.link(kpi)
-    value = make.say("not_observed") if now is None else make.formats.value(now.value, kpi.unit)
-    change, sign, status, tone = _status(make, kpi, now, before)
-    cases = make.say("n_is", n=make.formats.number(now.n)) if now and now.n is not None else ""
-    few = make.say("few_cases") if now and now.small_n and kpi.ratio else ""
-    return Tile(
-        id=kpi.id,
-        name=make.name(kpi),
-        value=value,
-        raw=now.value if now else None,
-        change=change,
-        sign=sign,
-        status=status,
-        tone=tone,
-        note=" · ".join(filter(None, [cases, few])),
-        interval=f"{make.say('interval')} {make.interval(now, kpi.unit)}" if now and now.low is not None else "",
-    )
-
-
-def _status(make: Maker, kpi: Kpi, now: Point | None, before: Point | None) -> tuple[str, str, str, str]:
-    """Change, sign, word and tone: a change within the interval, or of a neutral KPI, is neither good nor bad.
-
-    A part of a period is not compared with a whole one.
-    """
-    if now is not None and not now.is_complete:
-        return "", "", make.say("incomplete"), "plain"
-    if now is None or before is None or now.value is None or before.value is None:
-        return "", "", make.say("no_before") if now else "", "plain"
-    change = make.formats.change(now.value, before.value, kpi.unit)
-    if now.value == before.value:
-        return change, "=", make.say("same"), "plain"
-    rose = now.value > before.value
-    sign = "▲" if rose else "▼"
-    if now.low is not None and now.high is not None and now.low <= before.value <= now.high:
-        return change, sign, make.say("within"), "plain"
-    if kpi.direction == "neutral":
-        return change, sign, make.say("higher" if rose else "lower"), "plain"
-    better = rose == (kpi.direction == "higher_is_better")
-    return change, sign, make.say("better" if better else "worse"), "good" if better else "bad"
 
 
 # Recurring revenue
@@ -168,15 +90,12 @@ def _movements(make: Maker) -> Figure | Missing:
 
 def _bridge(make: Maker, movements: Sequence[Kpi]) -> Figure | Missing:
     title = make.say("bridge")
-    rows = make.published.now("marts.mrr_movements").to_dicts()
-    if not rows:
+    found = glance.movements(make)
+    if found is None:
         return make.missing("bridge", title, movements)
-    row, (new, expansion, reactivation, contraction, churn) = rows[0], movements
-    rates = find_kpi("fx_impact_mrr")
-    steps = [(rates, 1), (new, 1), (reactivation, 1), (expansion, 1), (contraction, -1), (churn, -1)]
+    row, steps = found
     level, bars = row["opening_mrr"], [(make.say("opening"), 0.0, row["opening_mrr"], 5)]
-    for kpi, sign in steps:
-        amount = sign * row[kpi.column]
+    for kpi, amount in steps:
         bars.append((make.named(kpi.id.removesuffix("_mrr")), level, amount, 0 if amount >= 0 else 1))
         level += amount
     bars.append((make.say("closing"), 0.0, row["closing_mrr"], 5))
@@ -196,7 +115,7 @@ def _bridge(make: Maker, movements: Sequence[Kpi]) -> Figure | Missing:
             [[Cell(bar.label), make.money(bar.value)] for bar in drawn],
         ),
         notes=[make.say("cut_axis")],
-        kpis=make.link(rates, *movements),
+        kpis=make.link(*(kpi for kpi, _ in steps)),
     )
 
 

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import dagster as dg
 import pytest
 
-from pipelines import alerts
+from pipelines import alerts, sending
 from pipelines.config import Alerts, ConfigError, Settings, load_settings
 from pipelines.definitions import JOB, build_defs, run_config
 from pipelines.execute import run_job
@@ -97,7 +97,8 @@ class Smtp(socketserver.StreamRequestHandler):
                 case "DATA":
                     self.say("354 go on")
                     lines = iter(lambda: self.rfile.readline().decode(), ".\r\n")
-                    self.mails.append((sender, recipients, "".join(lines)))
+                    # A line that begins with a dot is sent with one more.
+                    self.mails.append((sender, recipients, "".join(line.removeprefix(".") for line in lines)))
                 case "QUIT":
                     self.say("221 bye")
                     return
@@ -225,7 +226,7 @@ def test_a_server_that_refuses_or_is_not_there_is_told_without_its_address(monke
 
 
 def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
-    monkeypatch.setattr(alerts, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(sending, "TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("ALERT_HOOK", f"http://127.0.0.1:{silent.getsockname()[1]}/hook")
         monkeypatch.setenv("ALERT_SMTP", f"smtp://127.0.0.1:{silent.getsockname()[1]}")

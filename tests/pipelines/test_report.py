@@ -430,7 +430,7 @@ def test_without_the_extra_the_command_says_what_to_install(kpis, six_customers,
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     result = kpis("report", "--config", six_customers.base_dir)
     assert result.exit_code == 1
-    assert "the report needs vl-convert-python: pip install 'customer-success-kpis[report]'" in result.output
+    assert "report and digest need vl-convert-python: pip install 'customer-success-kpis[report]'" in result.output
 
 
 # What the eye needs
