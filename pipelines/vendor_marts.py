@@ -1,7 +1,5 @@
 """Our MRR against the vendor's own: from staged statements and the states in MRR to facts and a mart."""
 
-from dataclasses import replace
-
 import duckdb
 import polars as pl
 
@@ -15,7 +13,8 @@ from transforms.vendor_mrr import vendor_levels, vendor_mrr, vendor_mrr_differen
 from warehouse import store
 
 LEVELS = "meta.vendor_mrr_level"
-"""The vendor's statements as levels from day to day, for the audit."""
+"""The vendor's statements as levels from day to day, from which the audit adds up the vendor's side."""
+_LEVEL_COLUMNS = ("source", "account_id", "service", "is_account", "currency", "mrr_minor", "stated_from", "stated_to")
 DIFFERENCES = "marts.vendor_mrr_differences"
 VENDOR_MRR_TABLES = ("facts.vendor_mrr", DIFFERENCES)
 
@@ -30,20 +29,42 @@ def build_vendor_mrr(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
         refs = identity.account_of_refs(statements.select("source", ref="customer_id"), who.mapping, who.known)
         changes = all_changes(con, run, who)
         levels = vendor_levels(identity.resolve(statements, refs, "customer_id"), changes, run.policy, run.as_of)
-        store.replace_table(con, LEVELS, levels)
+        store.replace_table(con, LEVELS, levels.select(_LEVEL_COLUMNS))
         services = vendor_mrr(read(con, "facts.subscription_state"), levels, changes, run.policy, run.as_of)
     frames = (services, vendor_mrr_differences(services, run.as_of))
     return {name: write(con, run, name, frame) for name, frame in zip(VENDOR_MRR_TABLES, frames, strict=True)}
 
 
 def for_reading(con: duckdb.DuckDBPyConnection, months: int) -> pl.DataFrame:
-    """The last months: a row per source, currency and bucket, a column per month; ours less the vendor's, MRR.
+    """The last months, MRR in major units: ours, the vendor's and each bucket of the difference; a column per month.
 
-    In major units. The first row of a source and currency is what the vendor states. No rows where nothing is stated.
+    Rows for each source and currency. No rows where no vendor states its MRR.
     """
-    rows = con.sql(
+    rows: pl.DataFrame = con.sql(
         f"SELECT * FROM {DIFFERENCES} "  # a name of our own
         f"WHERE month IN (SELECT DISTINCT month FROM {DIFFERENCES} ORDER BY month DESC LIMIT ?)",
         params=[months],
     ).pl()
-    return rows
+    if rows.is_empty():
+        return pl.DataFrame()
+    key = ["source", "currency", "month"]
+    sides = [
+        rows.group_by(key).agg(mrr=pl.col(column).sum()).with_columns(what=pl.lit(what))
+        for column, what in (("our_mrr", _OURS), ("vendor_mrr", _THEIRS))
+    ]
+    buckets = rows.filter(pl.col("bucket") != "same").select(*key, mrr="difference_mrr", what="bucket")
+    place = {what: number for number, what in enumerate((_OURS, _THEIRS, *BUCKETS))}
+    told = pl.concat([*sides, buckets.select(*key, "mrr", "what")])
+    return (
+        told.sort("month")
+        .with_columns(pl.col("month").dt.strftime("%Y-%m"), pl.col("mrr").round(2))
+        .pivot("month", index=["source", "currency", "what"], values="mrr", aggregate_function="sum")
+        .sort("source", "currency", pl.col("what").replace_strict(place, return_dtype=pl.Int64))
+        .select(
+            pl.format("{}, {}: {}", "source", "currency", pl.col("what").str.replace_all("_", " ")).alias(_TITLE),
+            pl.exclude("source", "currency", "what").fill_null(0),
+        )
+    )
+
+
+_OURS, _THEIRS, _TITLE = "our MRR", "the vendor's", "MRR and the vendor's own"

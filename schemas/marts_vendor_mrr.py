@@ -14,7 +14,7 @@ BUCKETS = {
     "currency": "one side has it in another currency",
     "metered_or_excluded": "an account that does not count for us; metered or one-time items in the vendor's MRR",
     "only_ours": "the vendor has not stated anything of the subscription by then",
-    "only_theirs": "a subscription that no source of ours knows",
+    "only_theirs": "a subscription that no source of ours knows, or knows any more",
     "trial": "the vendor counts a trial",
     "pause": "the vendor counts a pause",
     "dunning_or_unpaid": "past due or unpaid: counted by one side alone",
@@ -53,7 +53,7 @@ class VendorMrrOfService(
     vendor_arr_minor: pl.Int64 = required(f"{_AMOUNTS['vendor_arr_minor']}: 12 times that; {_UNITS}.", ge=0)
     difference_arr_minor: pl.Int64 = required(f"{_AMOUNTS['difference_arr_minor']}; {_UNITS}.")
     bucket: pl.String = required("Why they differ.", isin=list(BUCKETS))
-    our_since: pl.Date = optional("Since when what we have there is as it is; null where we have nothing.")
+    our_since: pl.Date = optional("Since when our side is as it is; null where nothing with a price is in force.")
     vendor_since: pl.Date = optional("Since when the vendor states what it does; null where it states nothing.")
 
 

@@ -14,6 +14,7 @@ from schemas.currencies import EXPONENTS
 from schemas.marts_vendor_mrr import BUCKETS, VendorMrrOfService
 from schemas.policy import Policy
 from transforms import runs
+from transforms.identity import DELETED
 from transforms.money import divide_half_even, periods_per_year
 from transforms.periods import local_day, next_period
 from transforms.slices import UNASSIGNED
@@ -214,7 +215,7 @@ def _at_month_ends(rows: pl.DataFrame, start: str, end: str, as_of: date) -> pl.
 def _both_sides(held: pl.DataFrame, levels: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """What we and the vendor have at the end of each month, where either has anything. Grain: `_MONTHLY`."""
     ours = (
-        _at_month_ends(held.filter(pl.col("arr_net_minor") > 0), "valid_from", "valid_to", as_of)
+        _at_month_ends(held.filter(pl.col("arr_list_minor") > 0), "valid_from", "valid_to", as_of)
         .group_by(_MONTHLY)
         .agg(
             our_arr_minor=pl.col("arr_net_minor").sum(),
@@ -292,16 +293,16 @@ def _without_facts() -> pl.Expr:
 
 
 def _with_worth(rows: pl.DataFrame, contracts: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """The rows with what the items of each are worth at their price: in a trial, paused, unpaid, after their term.
+    """The rows with what their items are worth at their price: in a trial, paused, unpaid, after their term, deleted.
 
     Reckoned only where the two sides differ by more than rounding, else 0; `has_metered` likewise.
     """
     differing = rows.filter(pl.col("difference_arr_minor").abs() > pl.col("tolerance"))
     of_them = contracts.join(differing.select(_ROW).unique(), on=_ROW, how="semi")
-    is_licensed = pl.col("kind") != "one_time"
+    is_recurring = pl.col("kind") != "one_time"
 
     def worth(condition: pl.Expr) -> pl.Expr:
-        return pl.col("worth").filter(condition & is_licensed).sum()
+        return pl.col("worth").filter(condition & is_recurring).sum()
 
     facts = (
         _at_month_ends(of_them, "valid_from", "valid_to", as_of)
@@ -312,16 +313,17 @@ def _with_worth(rows: pl.DataFrame, contracts: pl.DataFrame, as_of: date) -> pl.
             paused=worth(pl.col("status") == "paused"),
             unpaid=worth(pl.col("status").is_in(["past_due", "unpaid"])),
             lapsed=worth((pl.col("status") == "active") & (pl.col("term_end") <= pl.col("day")).fill_null(False)),
+            deleted=worth((pl.col("status") == "ended") & (pl.col("reason") == DELETED)),
             has_metered=((pl.col("kind") != "licensed") & (pl.col("status") != "ended")).any(),
         )
     )
     return rows.join(facts, on=_MONTHLY, how="left", maintain_order="left").with_columns(
-        pl.col("trial", "paused", "unpaid", "lapsed").fill_null(0), pl.col("has_metered").fill_null(False)
+        pl.col("trial", "paused", "unpaid", "lapsed", "deleted").fill_null(0), pl.col("has_metered").fill_null(False)
     )
 
 
 def _by_facts() -> pl.Expr:
-    """What statuses, terms and discounts explain; null for the others."""
+    """What statuses, terms, discounts and deletions explain; null for the others."""
     no_longer = pl.col("our_arr_minor") - pl.col("committed")
     return (
         pl.when(_within(_MORE, pl.col("trial")))
@@ -334,6 +336,8 @@ def _by_facts() -> pl.Expr:
         .then(pl.lit("term_end"))
         .when(_within(_MORE, pl.col("listed") - pl.col("our_arr_minor")) | ((_LESS > 0) & pl.col("is_discounted")))
         .then(pl.lit("discount"))
+        .when(_within(_MORE, pl.col("deleted")))
+        .then(pl.lit("only_theirs"))
         .when(_is(_LESS, no_longer) | _is(_LESS, pl.col("bridged")))
         .then(pl.lit("timing"))
     )
@@ -395,7 +399,8 @@ def _last_resort() -> pl.Expr:
 def _contracts(changes: pl.DataFrame, policy: Policy) -> pl.DataFrame:
     """What each item would be worth a year at its price, whatever its status. Grain: item x [valid_from, valid_to).
 
-    Columns: subscription_id, currency, status, kind, term_end, worth (annualised minor units), valid_from, valid_to.
+    Columns: subscription_id, currency, status, reason, kind, term_end, valid_from, valid_to, worth (annualised minor
+    units).
     A row that names no price has that of the row before: a pause or a failed payment need not repeat it.
     """
     zone = policy.reporting_timezone
@@ -414,6 +419,7 @@ def _contracts(changes: pl.DataFrame, policy: Policy) -> pl.DataFrame:
         "subscription_id",
         "currency",
         "status",
+        "reason",
         "kind",
         "valid_from",
         valid_to=runs.following(pl.col("valid_from"), "item_id"),

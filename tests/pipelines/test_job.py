@@ -250,6 +250,8 @@ def test_with_subscriptions_alone_what_rests_on_other_sources_is_empty(six_custo
         "facts.reconciliation",
         "marts.reconciliation",
         "marts.reconciliation_by_month",
+        "facts.vendor_mrr",
+        "marts.vendor_mrr_differences",
         "marts.acquisition_cost",
         "marts.retention_cost",
         "marts.invoiced_revenue",

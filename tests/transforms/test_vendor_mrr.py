@@ -155,6 +155,13 @@ SECOND = change("ana", "2024-01-05", 5_000, item="2")
         pytest.param(
             [ANA], [stated("bob", "2024-01-05", 9_300)], "only_theirs", id="of a subscription that nobody knows"
         ),
+        pytest.param(
+            [ANA, end("ana", "2024-01-15", ANA) | {"reason": "deleted"}],
+            [STATED],
+            "only_theirs",
+            id="of a subscription that was deleted",
+        ),
+        pytest.param([ANA, end("ana", "2024-01-15", ANA)], [STATED], "unknown", id="ended for us, not for the vendor"),
         pytest.param([ANA], [stated("ana", "2024-01-05", 12_000)], "unknown", id="another price"),
         pytest.param(
             [ANA | {"status": "trialing"}],
@@ -254,6 +261,11 @@ def test_what_discounts_explain(vendor, discounted, bucket):
 def test_a_vendor_that_takes_everything_off_by_a_coupon_states_0_and_says_so():
     rows = compared([ANA], [stated("ana", "2024-01-05", 0, discounted=True)])
     assert told(rows) == [(1, 100, 0, "discount"), (2, 100, 0, "discount")]
+
+
+def test_what_is_free_for_a_time_is_a_discount_too():
+    rows = compared([ANA], [STATED], discounts=[coupon(10_000)])
+    assert told(rows) == [(1, 0, 100, "discount"), (2, 0, 100, "discount")]
 
 
 def test_accounts_that_do_not_count_are_told_whether_or_not_we_know_the_subscription():
