@@ -28,11 +28,28 @@ def build_vendor_mrr(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
         who = identities(con, run)
         refs = identity.account_of_refs(statements.select("source", ref="customer_id"), who.mapping, who.known)
         changes = all_changes(con, run, who)
-        levels = vendor_levels(identity.resolve(statements, refs, "customer_id"), changes, run.policy, run.as_of)
+        told = identity.resolve(_with_our_ids(statements, changes), refs, "customer_id")
+        levels = vendor_levels(told, changes, run.policy, run.as_of)
         store.replace_table(con, LEVELS, levels.select(_LEVEL_COLUMNS))
         services = vendor_mrr(read(con, "facts.subscription_state"), levels, changes, run.policy, run.as_of)
     frames = (services, vendor_mrr_differences(services, run.as_of))
     return {name: write(con, run, name, frame) for name, frame in zip(VENDOR_MRR_TABLES, frames, strict=True)}
+
+
+def _with_our_ids(statements: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+    """The statements with subscriptions named as we name them.
+
+    Where several sources give subscriptions, our ids carry the source's name (`with_own_ids`). A source that gives none
+    of its own states those of another, which is told by the id, if only one source has it.
+    """
+    ours = changes.select("source", own_id="subscription_id").unique()
+    bare = pl.col("own_id").str.strip_prefix(pl.concat_str("source", pl.lit(":")))
+    only = ours.with_columns(subscription_id=bare).filter(pl.col("subscription_id").is_unique())
+    return (
+        statements.join(only.select("subscription_id", "own_id"), on="subscription_id", how="left")
+        .with_columns(subscription_id=pl.coalesce("own_id", "subscription_id"))
+        .drop("own_id")
+    )
 
 
 def for_reading(con: duckdb.DuckDBPyConnection, months: int) -> pl.DataFrame:
