@@ -1,5 +1,7 @@
 """Our MRR against the vendor's own: from staged statements and the states in MRR to facts and a mart."""
 
+from collections.abc import Iterator
+
 import duckdb
 import polars as pl
 
@@ -7,33 +9,55 @@ from pipelines.accounts import all_changes, identities
 from pipelines.core import Progress
 from pipelines.run import Run, read, staged, write
 from schemas.contract import empty_frame
-from schemas.marts_vendor_mrr import BUCKETS, VendorMrrOfService
+from schemas.marts_vendor_mrr import BUCKETS
+from schemas.tables import PUBLISHED
 from transforms import identity
-from transforms.vendor_mrr import vendor_levels, vendor_mrr, vendor_mrr_differences
+from transforms.vendor_mrr import (
+    Compared,
+    compared_services,
+    vendor_levels,
+    vendor_mrr,
+    vendor_mrr_differences,
+    vendor_mrr_sums,
+)
 from warehouse import store
 
 LEVELS = "meta.vendor_mrr_level"
 """The vendor's statements as levels from day to day, from which the audit adds up the vendor's side."""
 _LEVEL_COLUMNS = ("source", "account_id", "service", "is_account", "currency", "mrr_minor", "stated_from", "stated_to")
 DIFFERENCES = "marts.vendor_mrr_differences"
-VENDOR_MRR_TABLES = ("facts.vendor_mrr", DIFFERENCES)
+SERVICES = "facts.vendor_mrr"
+VENDOR_MRR_TABLES = (SERVICES, DIFFERENCES)
+SERVICES_PER_SHARD = 50_000
 
 
 def build_vendor_mrr(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
     """Rebuilds what the vendor says its MRR is against ours. Without statements nothing is read but their table."""
     statements = staged(con, run, "vendor_mrr")
-    services = empty_frame(VendorMrrOfService)
-    if not statements.is_empty():
-        progress("MRR against the vendor's own")
-        who = identities(con, run)
-        refs = identity.account_of_refs(statements.select("source", ref="customer_id"), who.mapping, who.known)
-        changes = all_changes(con, run, who)
-        told = identity.resolve(_with_our_ids(statements, changes), refs, "customer_id")
-        levels = vendor_levels(told, changes, run.policy, run.as_of)
-        store.replace_table(con, LEVELS, levels.select(_LEVEL_COLUMNS))
-        services = vendor_mrr(read(con, "facts.subscription_state"), levels, changes, run.policy, run.as_of)
-    frames = (services, vendor_mrr_differences(services, run.as_of))
-    return {name: write(con, run, name, frame) for name, frame in zip(VENDOR_MRR_TABLES, frames, strict=True)}
+    contract = PUBLISHED[SERVICES]
+    sums = [vendor_mrr_sums(empty_frame(contract))]
+    with store.transaction(con):
+        store.replace_table(con, SERVICES, empty_frame(contract), contract)
+        if not statements.is_empty():
+            progress("MRR against the vendor's own")
+            for services in _compared(con, run, statements):
+                store.insert(con, SERVICES, store.conform(services, contract))
+                sums.append(vendor_mrr_sums(services))
+    return {DIFFERENCES: write(con, run, DIFFERENCES, vendor_mrr_differences(pl.concat(sums), run.as_of))}
+
+
+def _compared(con: duckdb.DuckDBPyConnection, run: Run, statements: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Rows of facts.vendor_mrr, some services after the others, so that memory stays bounded."""
+    who = identities(con, run)
+    refs = identity.account_of_refs(statements.select("source", ref="customer_id"), who.mapping, who.known)
+    changes = all_changes(con, run, who)
+    told = identity.resolve(_with_our_ids(statements, changes), refs, "customer_id")
+    levels = vendor_levels(told, changes, run.policy, run.as_of)
+    store.replace_table(con, LEVELS, levels.select(_LEVEL_COLUMNS))
+    states = read(con, "facts.subscription_state")
+    every = compared_services(levels, changes)
+    for services in every.services.iter_slices(SERVICES_PER_SHARD):
+        yield vendor_mrr(states, levels, changes, Compared(services, every.subscriptions), run.policy, run.as_of)
 
 
 def _with_our_ids(statements: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:

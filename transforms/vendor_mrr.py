@@ -6,10 +6,11 @@ vendor's MRR times 12, so that nothing is rounded on the way. Decisions 88 to 91
 """
 
 from datetime import date, timedelta
+from typing import NamedTuple
 
 import polars as pl
 
-from schemas.contract import empty_frame, polars_schema
+from schemas.contract import polars_schema
 from schemas.currencies import EXPONENTS
 from schemas.marts_vendor_mrr import BUCKETS, VendorMrrOfService
 from schemas.policy import Policy
@@ -23,8 +24,19 @@ TIMING_DAYS = 3
 """Days before and after the end of the month in which the other side's value may be found: zones, and late notice."""
 
 SERVICE = ["source", "account_id", "service"]
-_ROW = [*SERVICE, "currency"]
+_ROW = ["id", "currency"]
 _MONTHLY = [*_ROW, "month"]
+_HELD = (
+    "valid_from",
+    "valid_to",
+    "arr_net_minor",
+    "arr_list_minor",
+    "arr_committed_minor",
+    "arr_past_due_minor",
+    "arr_renewal_grace_minor",
+    "reason",
+)
+_STATED = ("stated_from", "stated_to", "mrr_minor", "is_discounted")
 _MRR_UNIT = 12
 """A minor unit of MRR, annualised."""
 _COLUMNS = list(polars_schema(VendorMrrOfService))
@@ -73,51 +85,74 @@ _OWN = {"account_id": "own_account", "excluded_reason": "own_reason"}
 _TOLD = ("is_discounted", "is_whole_history", "recorded_on", "stated_from", "stated_to")
 
 
+class Compared(NamedTuple):
+    """What is compared: services and the subscriptions of ours in them, each with the `id` of the service.
+
+    `services`: id (in the order of source, account_id and service), source, account_id, service, first_stated,
+    observed_from, is_known, is_excluded. `subscriptions`: id, subscription_id; in a service for each vendor that should
+    state it.
+    """
+
+    services: pl.DataFrame
+    subscriptions: pl.DataFrame
+
+
+def compared_services(levels: pl.DataFrame, changes: pl.DataFrame) -> Compared:
+    """The services of all levels, and those that no vendor states though it should. Decisions 88 and 89."""
+    subscriptions = _stated_subscriptions(levels, changes)
+    services = _services(levels, subscriptions).sort(SERVICE).with_row_index("id")
+    return Compared(services, subscriptions.join(services, on=SERVICE).select("id", "subscription_id"))
+
+
 def vendor_mrr(
-    states: pl.DataFrame, levels: pl.DataFrame, changes: pl.DataFrame, policy: Policy, as_of: date
+    states: pl.DataFrame, levels: pl.DataFrame, changes: pl.DataFrame, compared: Compared, policy: Policy, as_of: date
 ) -> pl.DataFrame:
     """facts.vendor_mrr: both sides of every service at the end of each month, and why they differ.
 
     `states`: facts.subscription_state; `levels`: `vendor_levels`; `changes`: subscription changes of all accounts,
-    prices filled in, with account_id and excluded_reason. Grain: source x account_id x service x currency x month with
-    MRR on either side. Without levels no rows. Decisions 88 to 91.
+    prices filled in, with account_id and excluded_reason. Of `compared` any services may be given: all splits give the
+    same rows. Grain: source x account_id x service x currency x month with MRR on either side. Decisions 88 to 91.
     """
-    if levels.is_empty():
-        return empty_frame(VendorMrrOfService)
-    subscriptions = _stated_subscriptions(levels, changes)
-    held = (
-        states.drop("account_id")
-        .drop_nulls("currency")
-        .join(subscriptions.select(*SERVICE, "subscription_id"), on="subscription_id")
+    services = compared.services
+    ours = compared.subscriptions.join(services.select("id"), on="id", how="semi")
+    held = states.drop_nulls("currency").join(ours, on="subscription_id").select(*_ROW, *_HELD)
+    told = levels.join(services.select(*SERVICE, "id"), on=SERVICE).select(*_ROW, *_STATED)
+    rows = (
+        _both_sides(held, told, as_of)
+        .join(services.drop(SERVICE), on="id")
+        .filter(pl.col("month") >= pl.col("observed_from").dt.truncate("1mo"))
+        .with_row_index("row")
     )
-    rows = _both_sides(held, levels, as_of).join(_services(levels, subscriptions), on=SERVICE)
-    rows = rows.filter(pl.col("month") >= pl.col("observed_from").dt.truncate("1mo")).with_row_index("row")
-    contracts = _contracts(changes, policy).join(
-        subscriptions.select(*SERVICE, "subscription_id"), on="subscription_id"
-    )
-    rows = _with_worth(rows, contracts, as_of).with_columns(
-        bucket=pl.coalesce(_without_facts(), pl.when(_is_stated()).then(_by_facts()))
+    differing = rows.filter(pl.col("difference_arr_minor").abs() > pl.col("tolerance"))
+    contracts = _contracts(changes, ours.join(differing, on="id", how="semi"), policy)
+    rows = _with_worth(rows, differing, contracts, as_of).with_columns(
+        bucket=pl.coalesce(_without_facts(_moved(rows)), pl.when(_is_stated()).then(_by_facts()))
     )
     return (
-        rows.with_columns(pl.coalesce("bucket", _by_time(rows, held, levels, as_of)))
+        rows.with_columns(pl.coalesce("bucket", _by_time(rows, held, told, as_of)))
         .with_columns(pl.coalesce("bucket", _last_resort()))
-        .select(_COLUMNS)
         .sort(_MONTHLY)
+        .join(services.select("id", *SERVICE), on="id", maintain_order="left")
+        .select(_COLUMNS)
     )
 
 
-def vendor_mrr_differences(services: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """marts.vendor_mrr_differences without the policy version: `vendor_mrr` by source, month, currency and bucket."""
-    key = ["source", "month", "currency", "bucket"]
-    sides = ("our", "vendor", "difference")
-    sums = {f"{side}_arr_minor": pl.col(f"{side}_arr_minor").sum() for side in sides}
+def vendor_mrr_sums(services: pl.DataFrame) -> pl.DataFrame:
+    """`vendor_mrr` by source, month, currency and bucket: subscriptions and the three amounts. Sums of parts add up."""
+    return services.group_by(_BUCKET).agg(
+        subscriptions=pl.len().cast(pl.Int64), **{name: pl.col(name).sum() for name in _AMOUNTS}
+    )
+
+
+def vendor_mrr_differences(sums: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """marts.vendor_mrr_differences without the policy version, of `vendor_mrr_sums` of all parts of the services."""
     unit = pl.lit(10.0).pow(pl.col("currency").replace_strict(EXPONENTS, return_dtype=pl.Int64))
     return (
-        services.group_by(key)
-        .agg(subscriptions=pl.len().cast(pl.Int64), **sums)
+        sums.group_by(_BUCKET)
+        .agg(pl.col("subscriptions", *_AMOUNTS).sum())
         .with_columns(
             is_complete=next_period(pl.col("month"), "month") <= as_of + timedelta(days=1),
-            **{f"{side}_mrr": pl.col(f"{side}_arr_minor") / _MRR_UNIT / unit for side in sides},
+            **{name.replace("arr_minor", "mrr"): pl.col(name) / _MRR_UNIT / unit for name in _AMOUNTS},
         )
         .sort("source", "month", "currency", pl.col("bucket").replace_strict(_ORDER, return_dtype=pl.Int64))
         .select(
@@ -127,12 +162,14 @@ def vendor_mrr_differences(services: pl.DataFrame, as_of: date) -> pl.DataFrame:
             "currency",
             "bucket",
             "subscriptions",
-            *sums,
-            *(f"{side}_mrr" for side in sides),
+            *_AMOUNTS,
+            *(name.replace("arr_minor", "mrr") for name in _AMOUNTS),
         )
     )
 
 
+_BUCKET = ["source", "month", "currency", "bucket"]
+_AMOUNTS = ("our_arr_minor", "vendor_arr_minor", "difference_arr_minor")
 _ORDER = {name: place for place, name in enumerate(BUCKETS)}
 
 
@@ -273,17 +310,22 @@ def _within(amount: pl.Expr, what: pl.Expr) -> pl.Expr:
     return (what > 0) & (amount > 0) & (amount <= what + pl.col("tolerance"))
 
 
-def _without_facts() -> pl.Expr:
+def _moved(rows: pl.DataFrame) -> pl.Series:
+    """The rows of a service and month in which we have all in one currency and the vendor all in another."""
+    ours, theirs = pl.col("our_arr_minor") > 0, pl.col("vendor_arr_minor") > 0
+    one_sided = rows.filter(ours != theirs).select("row", "id", "month", ours=ours)
+    return one_sided.filter(pl.col("ours").n_unique().over("id", "month") > 1)["row"]
+
+
+def _without_facts(moved: pl.Series) -> pl.Expr:
     """What the two amounts and the identity of the subscription tell."""
-    ours, theirs = pl.col("our_arr_minor"), pl.col("vendor_arr_minor")
-    month = [*SERVICE, "month"]
-    is_elsewhere = ((ours > 0) & (theirs == 0)).any().over(month) & ((ours == 0) & (theirs > 0)).any().over(month)
+    ours = pl.col("our_arr_minor")
     return (
         pl.when(pl.col("difference_arr_minor") == 0)
         .then(pl.lit("same"))
         .when(pl.col("difference_arr_minor").abs() <= pl.col("tolerance"))
         .then(pl.lit("rounding"))
-        .when(is_elsewhere & ((ours == 0) | (theirs == 0)))
+        .when(pl.col("row").is_in(moved.implode()))
         .then(pl.lit("currency"))
         .when(pl.col("is_excluded") & (ours == 0))
         .then(pl.lit("metered_or_excluded"))
@@ -292,20 +334,18 @@ def _without_facts() -> pl.Expr:
     )
 
 
-def _with_worth(rows: pl.DataFrame, contracts: pl.DataFrame, as_of: date) -> pl.DataFrame:
+def _with_worth(rows: pl.DataFrame, differing: pl.DataFrame, contracts: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """The rows with what their items are worth at their price: in a trial, paused, unpaid, after their term, deleted.
 
-    Reckoned only where the two sides differ by more than rounding, else 0; `has_metered` likewise.
+    Reckoned only for the rows that differ by more than rounding, else 0; `has_metered` likewise.
     """
-    differing = rows.filter(pl.col("difference_arr_minor").abs() > pl.col("tolerance"))
-    of_them = contracts.join(differing.select(_ROW).unique(), on=_ROW, how="semi")
     is_recurring = pl.col("kind") != "one_time"
 
     def worth(condition: pl.Expr) -> pl.Expr:
         return pl.col("worth").filter(condition & is_recurring).sum()
 
     facts = (
-        _at_month_ends(of_them, "valid_from", "valid_to", as_of)
+        _at_month_ends(contracts, "valid_from", "valid_to", as_of)
         .join(differing.select(*_MONTHLY, "day"), on=_MONTHLY)
         .group_by(_MONTHLY)
         .agg(
@@ -396,16 +436,19 @@ def _last_resort() -> pl.Expr:
     )
 
 
-def _contracts(changes: pl.DataFrame, policy: Policy) -> pl.DataFrame:
-    """What each item would be worth a year at its price, whatever its status. Grain: item x [valid_from, valid_to).
+def _contracts(changes: pl.DataFrame, subscriptions: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """What each item of these services would be worth a year at its price, whatever its status.
 
-    Columns: subscription_id, currency, status, reason, kind, term_end, valid_from, valid_to, worth (annualised minor
-    units).
-    A row that names no price has that of the row before: a pause or a failed payment need not repeat it.
+    Grain: item x [valid_from, valid_to). Columns: id (of the service), currency, status, reason, kind, term_end,
+    valid_from, valid_to, worth (annualised minor units). A row that names no price has that of the row before: a pause
+    or a failed payment need not repeat it.
     """
     zone = policy.reporting_timezone
+    # Whole items, also where one has come from another subscription.
+    items = changes.join(subscriptions, on="subscription_id", how="semi").select("item_id")
     rows = (
-        changes.filter(pl.col("withdrawn_at").is_null() & pl.col("excluded_reason").is_null())
+        changes.join(items, on="item_id", how="semi")
+        .filter(pl.col("withdrawn_at").is_null() & pl.col("excluded_reason").is_null())
         .with_columns(valid_from=local_day(pl.col("effective_at"), zone))
         .sort("item_id", "effective_at", "change_id")
         .filter(runs.ends("item_id", "valid_from"))
@@ -425,4 +468,4 @@ def _contracts(changes: pl.DataFrame, policy: Policy) -> pl.DataFrame:
         valid_to=runs.following(pl.col("valid_from"), "item_id"),
         term_end=local_day(pl.col("term_ends_at"), zone),
         worth=divide_half_even(year.fill_null(0), pl.col("interval_count")),
-    )
+    ).join(subscriptions, on="subscription_id")

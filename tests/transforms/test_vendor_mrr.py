@@ -18,7 +18,14 @@ from tests.oracle.core import core_of
 from tests.oracle.histories import History, changes_frame, histories
 from tests.worked_examples import change, end, instant
 from transforms.subscription_states import subscription_states, with_prices
-from transforms.vendor_mrr import vendor_levels, vendor_mrr, vendor_mrr_differences
+from transforms.vendor_mrr import (
+    Compared,
+    compared_services,
+    vendor_levels,
+    vendor_mrr,
+    vendor_mrr_differences,
+    vendor_mrr_sums,
+)
 
 Row = dict[str, Any]
 AS_OF = date(2024, 2, 29)
@@ -62,6 +69,20 @@ def levels_of(statements: Sequence[Row], changes: pl.DataFrame, policy: Policy, 
     return vendor_levels(pl.DataFrame(list(statements), schema=STATEMENTS), changes, policy, as_of)
 
 
+def facts(
+    states: pl.DataFrame, levels: pl.DataFrame, changes: pl.DataFrame, policy: Policy, as_of: date
+) -> pl.DataFrame:
+    """facts.vendor_mrr of all services; of one after the other it is the same."""
+    every = compared_services(levels, changes)
+    found = vendor_mrr(states, levels, changes, every, policy, as_of)
+    single = [
+        vendor_mrr(states, levels, changes, Compared(one, every.subscriptions), policy, as_of)
+        for one in every.services.iter_slices(1)
+    ]
+    assert_frame_equal(pl.concat([found.clear(), *single]), found)
+    return found
+
+
 def compared(
     changes: Sequence[Row],
     statements: Sequence[Row],
@@ -84,7 +105,7 @@ def compared(
     counted = priced.filter(pl.col("excluded_reason").is_null())
     coupons = pl.DataFrame(list(discounts), schema=polars_schema(Discounts))
     states = subscription_states(counted, coupons, Policy(), as_of)
-    found = vendor_mrr(states, levels_of(statements, priced, Policy(), as_of), priced, Policy(), as_of)
+    found = facts(states, levels_of(statements, priced, Policy(), as_of), priced, Policy(), as_of)
     assert_frame_equal(VendorMrrOfService.validate(found), found)
     return found
 
@@ -304,7 +325,7 @@ def test_subscriptions_of_a_source_that_the_vendor_does_not_state_are_left_out()
     changes = pl.DataFrame([row | {"excluded_reason": None} for row in rows], schema=CHANGES)
     states = subscription_states(changes, empty_frame(Discounts), Policy(), AS_OF)
     levels = levels_of([STATED], changes, Policy(), AS_OF)
-    assert set(vendor_mrr(states, levels, changes, Policy(), AS_OF)["account_id"]) == {"ana"}
+    assert set(facts(states, levels, changes, Policy(), AS_OF)["account_id"]) == {"ana"}
 
 
 def test_each_vendor_is_compared_by_itself():
@@ -338,7 +359,9 @@ def test_without_statements_nothing_is_compared():
 def test_the_mart_adds_up_the_subscriptions_of_a_bucket():
     changes = [ANA, SECOND, change("ben", "2024-01-05", 3_000)]
     statements = [STATED, stated("ben", "2024-01-05", 3_500), stated("ana", "2024-01-05", 5_000, subscription="2")]
-    found = vendor_mrr_differences(compared(changes, statements), AS_OF - timedelta(days=1))
+    rows = compared(changes, statements)
+    parts = [vendor_mrr_sums(rows.filter(service="ana/1")), vendor_mrr_sums(rows.filter(pl.col("service") != "ana/1"))]
+    found = vendor_mrr_differences(pl.concat(parts), AS_OF - timedelta(days=1))
     schema = {name: dtype for name, dtype in polars_schema(VendorMrrDifferences).items() if name != "policy_version"}
     expected = pl.DataFrame(
         [
@@ -391,7 +414,7 @@ def test_every_amount_of_either_side_is_in_one_bucket_of_its_month(case):
     changes = changes.with_columns(source=pl.lit("billing"), excluded_reason=pl.lit(None, pl.String))
     states = core_of(history).states
     levels = levels_of(statements, changes, history.policy, as_of)
-    rows = vendor_mrr(states, levels, changes, history.policy, as_of)
+    rows = facts(states, levels, changes, history.policy, as_of)
 
     assert_frame_equal(VendorMrrOfService.validate(rows), rows)
     assert not rows.select("source", "account_id", "service", "currency", "month").is_duplicated().any()
