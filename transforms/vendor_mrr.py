@@ -319,7 +319,6 @@ def _moved(rows: pl.DataFrame) -> pl.Series:
 
 def _without_facts(moved: pl.Series) -> pl.Expr:
     """What the two amounts and the identity of the subscription tell."""
-    ours = pl.col("our_arr_minor")
     return (
         pl.when(pl.col("difference_arr_minor") == 0)
         .then(pl.lit("same"))
@@ -327,7 +326,7 @@ def _without_facts(moved: pl.Series) -> pl.Expr:
         .then(pl.lit("rounding"))
         .when(pl.col("row").is_in(moved.implode()))
         .then(pl.lit("currency"))
-        .when(pl.col("is_excluded") & (ours == 0))
+        .when("is_excluded")
         .then(pl.lit("metered_or_excluded"))
         .when(~pl.col("is_known"))
         .then(pl.lit("only_theirs"))

@@ -28,6 +28,7 @@ from transforms.vendor_mrr import (
 )
 
 Row = dict[str, Any]
+POLICY = Policy()
 AS_OF = date(2024, 2, 29)
 JANUARY, FEBRUARY = date(2024, 1, 1), date(2024, 2, 1)
 CHANGES = {**polars_schema(SubscriptionChanges), "source": pl.String(), "account_id": pl.String()} | {
@@ -90,6 +91,7 @@ def compared(
     discounts: Sequence[Row] = (),
     as_of: date = AS_OF,
     excluded: Sequence[str] = (),
+    policy: Policy = POLICY,
 ) -> pl.DataFrame:
     """facts.vendor_mrr of these rows; it keeps its contract. `excluded`: accounts that do not count."""
     told = pl.DataFrame(
@@ -104,8 +106,8 @@ def compared(
     )
     counted = priced.filter(pl.col("excluded_reason").is_null())
     coupons = pl.DataFrame(list(discounts), schema=polars_schema(Discounts))
-    states = subscription_states(counted, coupons, Policy(), as_of)
-    found = facts(states, levels_of(statements, priced, Policy(), as_of), priced, Policy(), as_of)
+    states = subscription_states(counted, coupons, policy, as_of)
+    found = facts(states, levels_of(statements, priced, policy, as_of), priced, policy, as_of)
     assert_frame_equal(VendorMrrOfService.validate(found), found)
     return found
 
@@ -153,8 +155,9 @@ def test_the_whole_table_of_a_subscription_that_both_have_alike():
 
 def test_the_current_month_is_compared_at_the_end_of_as_of():
     changes = [ANA, change("ana", "2024-02-10", 15_000)]
-    rows = compared(changes, [STATED, stated("ana", "2024-02-20", 99_900)], as_of=date(2024, 2, 9))
-    assert told(rows) == [(1, 100, 100, "same"), (2, 100, 100, "same")]
+    statements = [STATED, stated("ana", "2024-02-09", 10_001), stated("ana", "2024-02-10", 99_900)]
+    rows = compared(changes, statements, as_of=date(2024, 2, 9))
+    assert told(rows) == [(1, 100, 100, "same"), (2, 100, 100.01, "rounding")]
     assert rows["day"].to_list() == [date(2024, 1, 31), date(2024, 2, 9)]
 
 
@@ -230,10 +233,22 @@ SECOND = change("ana", "2024-01-05", 5_000, item="2")
             id="the vendor counts the end when it is asked for",
         ),
         pytest.param(
-            [ANA, change("ana", "2024-01-29", 30_000)],
-            [STATED, stated("ana", "2024-02-01", 30_000)],
+            [ANA, change("ana", "2024-01-27", 30_000)],
+            [STATED, stated("ana", "2024-02-03", 30_000)],
             "timing",
-            id="the vendor has it three days later",
+            id="the vendor has it three days after the end of the month",
+        ),
+        pytest.param(
+            [ANA, change("ana", "2024-01-29", 30_000)],
+            [STATED, stated("ana", "2024-02-20", 30_000)],
+            "timing",
+            id="three days before the end we had what the vendor has",
+        ),
+        pytest.param(
+            [ANA, change("ana", "2024-01-28", 30_000)],
+            [STATED, stated("ana", "2024-02-20", 30_000)],
+            "unknown",
+            id="four days before the end we had what the vendor has",
         ),
         pytest.param(
             [ANA, change("ana", "2024-01-27", 30_000)],
@@ -248,6 +263,42 @@ SECOND = change("ana", "2024-01-05", 5_000, item="2")
             id="the vendor has it two days earlier",
         ),
         pytest.param([ANA, SECOND], [STATED], "same only_ours", id="of a subscription that the vendor never states"),
+        pytest.param(
+            [ANA, SECOND | {"status": "past_due"}], [STATED], "same only_ours", id="never stated, and past due besides"
+        ),
+        pytest.param(
+            [ANA, change("ana", "2024-01-15", 10_000, status="paused")],
+            [stated("ana", "2024-01-05", 8_000)],
+            "pause",
+            id="the vendor counts a pause at a price that is discounted",
+        ),
+        pytest.param(
+            [ANA, change("ana", "2024-01-15", 10_000, status="paused") | {"withdrawn_at": instant("2024-01-14")}],
+            [stated("ana", "2024-01-05", 12_000)],
+            "unknown",
+            id="a pause that was taken back explains nothing",
+        ),
+        pytest.param(
+            [change("ana", "2023-11-05", 10_000) | {"term_ends_at": instant("2023-12-20")}],
+            [stated("ana", "2023-11-05", 10_000)],
+            "term_end",
+            id="the vendor goes on after a term and our grace",
+        ),
+        pytest.param(
+            [
+                ANA | {"status": "trialing"},
+                change("ana", "2024-01-20", 10_000, item="2", status="trialing") | {"item_id": "ana/1/item"},
+            ],
+            [STATED],
+            "unknown",
+            id="a trial that has passed to another subscription",
+        ),
+        pytest.param(
+            [ANA],
+            [stated("ana", "2024-01-05", 12_000, resolved="lab", excluded="internal")],
+            "unknown",
+            id="a subscription that counts, under a customer that does not",
+        ),
     ],
 )
 def test_the_bucket_at_the_end_of_january(changes, statements, expected):
@@ -261,6 +312,19 @@ def test_a_gap_that_we_bridge_is_timing():
     assert told(compared(changes, statements)) == [(1, 100, 0, "timing"), (2, 100, 100, "same")]
 
 
+def test_so_is_a_longer_one_where_the_policy_bridges_it():
+    changes = [ANA, end("ana", "2024-01-25", ANA), change("ana", "2024-02-08", 10_000, item="2")]
+    statements = [STATED, stated("ana", "2024-01-25", 0), stated("ana", "2024-02-08", 10_000, subscription="2")]
+    rows = compared(changes, statements, policy=Policy(swap_gap_days=20))
+    assert told(rows) == [(1, 100, 0, "timing"), (2, 100, 100, "same")]
+
+
+def test_what_is_known_to_come_after_as_of_explains_nothing():
+    changes = [ANA, end("ana", "2024-02-11", ANA)]
+    rows = compared(changes, [STATED, stated("ana", "2024-02-05", 0)], as_of=date(2024, 2, 9))
+    assert told(rows) == [(1, 100, 100, "same"), (2, 100, 0, "unknown")]
+
+
 @pytest.mark.parametrize(
     ("vendor", "discounted", "bucket"),
     [
@@ -270,6 +334,7 @@ def test_a_gap_that_we_bridge_is_timing():
         (5_000, None, "unknown"),
         (5_000, True, "discount"),  # the vendor says so
         (11_000, None, "unknown"),
+        (11_000, True, "unknown"),
     ],
 )
 def test_what_discounts_explain(vendor, discounted, bucket):
@@ -297,11 +362,12 @@ def test_accounts_that_do_not_count_are_told_whether_or_not_we_know_the_subscrip
 
 
 def test_a_level_is_not_compared_before_it_was_stated_nor_what_was_never_stated_before_the_first_load():
-    changes = [ANA, SECOND]
-    rows = compared(changes, [stated("ana", "2024-02-03", 10_000, item=None, whole=False)])
+    changes = [change("ana", "2023-12-05", 10_000), SECOND]
+    rows = compared(changes, [stated("ana", "2024-01-03", 10_000, item=None, whole=False)])
     assert rows.select("service", "month", "bucket").rows() == [
+        ("ana/1", JANUARY, "same"),
         ("ana/1", FEBRUARY, "same"),
-        ("ana/2", FEBRUARY, "only_ours"),
+        ("ana/2", FEBRUARY, "only_ours"),  # loaded on 20 February
     ]
 
 
@@ -323,9 +389,9 @@ def test_customers_stated_as_a_whole_are_compared_by_account():
 def test_subscriptions_of_a_source_that_the_vendor_does_not_state_are_left_out():
     rows = [ANA | {"source": "billing"}, change("ben", "2024-01-05", 3_000) | {"source": "by hand"}]
     changes = pl.DataFrame([row | {"excluded_reason": None} for row in rows], schema=CHANGES)
-    states = subscription_states(changes, empty_frame(Discounts), Policy(), AS_OF)
-    levels = levels_of([STATED], changes, Policy(), AS_OF)
-    assert set(facts(states, levels, changes, Policy(), AS_OF)["account_id"]) == {"ana"}
+    states = subscription_states(changes, empty_frame(Discounts), POLICY, AS_OF)
+    levels = levels_of([STATED], changes, POLICY, AS_OF)
+    assert set(facts(states, levels, changes, POLICY, AS_OF)["account_id"]) == {"ana"}
 
 
 def test_each_vendor_is_compared_by_itself():
@@ -338,6 +404,12 @@ def test_items_of_a_subscription_add_up_and_each_may_be_rounded():
     statements = [stated("ana", "2024-01-05", 8_333), stated("ana", "2024-01-05", 8_333, item="other")]
     rows = compared([YEARLY, other], statements).filter(month=JANUARY)
     assert rows.select("our_arr_minor", "vendor_arr_minor", "bucket").rows() == [(200_000, 199_992, "rounding")]
+
+
+def test_a_subscription_stated_as_a_whole_may_be_rounded_for_each_of_our_items():
+    items = [YEARLY | {"change_id": name, "item_id": name} for name in "abc"]
+    rows = compared(items, [stated("ana", "2024-01-05", 24_998, item=None)]).filter(month=JANUARY)
+    assert rows.select("our_arr_minor", "vendor_arr_minor", "bucket").rows() == [(300_000, 299_976, "rounding")]
 
 
 def test_of_several_statements_on_a_day_the_last_holds():
