@@ -34,7 +34,6 @@ _HELD = (
     "arr_committed_minor",
     "arr_past_due_minor",
     "arr_renewal_grace_minor",
-    "reason",
 )
 _STATED = ("stated_from", "stated_to", "mrr_minor", "is_discounted")
 _MRR_UNIT = 12
@@ -260,7 +259,6 @@ def _both_sides(held: pl.DataFrame, levels: pl.DataFrame, as_of: date) -> pl.Dat
             committed=pl.col("arr_committed_minor").sum(),
             past_due=pl.col("arr_past_due_minor").sum(),
             in_grace=pl.col("arr_renewal_grace_minor").sum(),
-            bridged=pl.col("arr_net_minor").filter(pl.col("reason") == "swap_gap").sum(),
             our_items=pl.len().cast(pl.Int64),
             our_since=pl.col("valid_from").max(),
         )
@@ -276,7 +274,7 @@ def _both_sides(held: pl.DataFrame, levels: pl.DataFrame, as_of: date) -> pl.Dat
             vendor_since=pl.col("stated_from").max(),
         )
     )
-    amounts = ("our_arr_minor", "listed", "committed", "past_due", "in_grace", "bridged", "vendor_arr_minor")
+    amounts = ("our_arr_minor", "listed", "committed", "past_due", "in_grace", "vendor_arr_minor")
     last = next_period(pl.col("month"), "month").dt.offset_by("-1d")
     return (
         ours.join(theirs, on=_MONTHLY, how="full", coalesce=True)
@@ -363,6 +361,7 @@ def _with_worth(rows: pl.DataFrame, differing: pl.DataFrame, contracts: pl.DataF
 
 def _by_facts() -> pl.Expr:
     """What statuses, terms, discounts and deletions explain; null for the others."""
+    # What is asked to end or shrink, and what a bridged gap holds.
     no_longer = pl.col("our_arr_minor") - pl.col("committed")
     return (
         pl.when(_within(_MORE, pl.col("trial")))
@@ -377,7 +376,7 @@ def _by_facts() -> pl.Expr:
         .then(pl.lit("discount"))
         .when(_within(_MORE, pl.col("deleted")))
         .then(pl.lit("only_theirs"))
-        .when(_is(_LESS, no_longer) | _is(_LESS, pl.col("bridged")))
+        .when(_is(_LESS, no_longer))
         .then(pl.lit("timing"))
     )
 

@@ -177,6 +177,12 @@ SECOND = change("ana", "2024-01-05", 5_000, item="2")
             id="in another currency",
         ),
         pytest.param(
+            [ANA],
+            [stated("ana", "2024-01-05", 12_000), stated("ana", "2024-01-05", 500, item="other", currency="EUR")],
+            "unknown unknown",
+            id="in two currencies, of which we have one otherwise",
+        ),
+        pytest.param(
             [ANA], [stated("bob", "2024-01-05", 9_300)], "only_theirs", id="of a subscription that nobody knows"
         ),
         pytest.param(
