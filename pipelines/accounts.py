@@ -87,11 +87,21 @@ def counted_customers(con: duckdb.DuckDBPyConnection, run: Run, who: Identities)
 def billing(con: duckdb.DuckDBPyConnection, run: Run) -> Billing:
     """Subscription changes and discounts of all accounts that count, as known at `as_of`."""
     customers = _customers(con, run)
-    changes = with_prices(_changes(con, run), staged(con, run, "prices"))
+    changes = _priced(con, run)
     mapping = identity.account_of_customers(customers, changes, _directory(con, run))
     changes = identity.resolve(identity.with_deletions(changes, customers), mapping, "customer_id")
     counted, _ = identity.without_excluded(changes)
     return Billing(counted, staged(con, run, "discounts"), mapping, identity.partners(counted))
+
+
+def all_changes(con: duckdb.DuckDBPyConnection, run: Run, who: Identities) -> pl.DataFrame:
+    """Subscription changes of all accounts, also of those that do not count: these have an `excluded_reason`."""
+    changes = identity.with_deletions(_priced(con, run), _customers(con, run))
+    return identity.resolve(changes, who.mapping, "customer_id")
+
+
+def _priced(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
+    return with_prices(_changes(con, run), staged(con, run, "prices"))
 
 
 def _directory(con: duckdb.DuckDBPyConnection, run: Run) -> identity.Directory:

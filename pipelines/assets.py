@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from pipelines import core, health_marts, loading, reconciliation_marts, show
+from pipelines import core, health_marts, loading, reconciliation_marts, show, vendor_marts
 from pipelines.config import PostgresqlDoor, Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.journal import PROGRESS, Journal
@@ -32,7 +32,7 @@ EXTRACTION_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXP
 """Reading a source may fail for a moment; what is configured wrongly stays wrong and is not retried."""
 
 MONTHS_SHOWN = 12
-"""Months of the summary of MRR against invoices."""
+"""Months of the summaries of MRR against invoices and against the vendor's own."""
 
 RELEASE_KEY = dg.AssetKey(["published", "release"])
 REPORT_KEY = dg.AssetKey(["published", "report"])
@@ -360,12 +360,14 @@ def _built_result(con: duckdb.DuckDBPyConnection, run: Run, table: str) -> dg.Ma
 
 
 def _summary(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, dg.MetadataValue[Any]]:
-    """What is best read as a whole: the back-test of the health score, MRR against invoices month by month."""
+    """What is best read as a whole: the back-test of the health score, MRR against invoices and vendors by month."""
     match table:
         case health_marts.BACKTEST:
             return {"back-test": dg.MetadataValue.md(as_markdown(health_marts.backtest_for_reading(con)))}
         case reconciliation_marts.BY_MONTH:
             return {"by month": dg.MetadataValue.md(as_markdown(reconciliation_marts.for_reading(con, MONTHS_SHOWN)))}
+        case vendor_marts.DIFFERENCES:
+            return {"by month": dg.MetadataValue.md(as_markdown(vendor_marts.for_reading(con, MONTHS_SHOWN)))}
         case _:
             return {}
 

@@ -86,8 +86,8 @@ def run(
             "nothing could be published for those any more: take the day up to which the numbers shall go.",
             BAD_CONFIGURATION,
         )
+    from pipelines import reconciliation_marts, vendor_marts
     from pipelines.execute import rebuild_from_raw, run_job
-    from pipelines.reconciliation_marts import for_reading
     from pipelines.run import published_dir
     from pipelines.show import headlines
     from warehouse.publish import current_release, open_published
@@ -106,9 +106,9 @@ def run(
         with open_published(published_dir(settings)) as con:
             shown = headlines(con)
             _print_headlines(shown, release.as_of)
-            reconciled = for_reading(con, _MONTHS_RECONCILED)
-        if not reconciled.is_empty():
-            _print_amounts(reconciled)
+            reconciled = [one.for_reading(con, _MONTHS_RECONCILED) for one in (reconciliation_marts, vendor_marts)]
+        for amounts in reconciled:
+            _print_amounts(amounts)
         same = f" --config {config}" if config else ""
         refused = [warning for warning in report.warnings if warning.place.endswith(": no_rows_refused")]
         if refused:
@@ -304,6 +304,8 @@ def _print_headlines(values: list[Any], as_of: date) -> None:
 
 
 def _print_amounts(rows: "pl.DataFrame") -> None:
+    if rows.is_empty():
+        return
     table = Table(rows.columns[0])
     for name in rows.columns[1:]:
         table.add_column(name, justify="right")

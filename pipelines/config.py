@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import available_timezones
 
 import polars as pl
@@ -27,7 +27,7 @@ from pydantic import (
 
 from pipelines.sources import known_apis
 from pipelines.sources.ready_made import UnknownFormat, merged
-from pipelines.sources.shapes import TABLE, canonical_columns
+from pipelines.sources.shapes import SHAPES_OF, canonical_columns
 from schemas.policy import Policy
 from schemas.sources import CONTRACTS
 
@@ -547,14 +547,16 @@ def _misfits(table: str, mapping: TableMapping) -> Iterable[str]:
     if table not in CONTRACTS:
         yield f"{table}: no such table{near(table, CONTRACTS)}; the tables are {', '.join(CONTRACTS)}"
         return
-    if mapping.shape != "changes" and table != "subscription_changes":
-        yield f"{table}: `shape: {mapping.shape}` is for subscription_changes alone; leave it out"
+    possible = SHAPES_OF.get(table, ("changes",))
+    if mapping.shape not in possible:
+        tables = " and ".join(name for name, shapes in SHAPES_OF.items() if mapping.shape in shapes)
+        yield f"{table}: `shape: {mapping.shape}` is for {tables} alone; leave it out"
         return
     columns = _columns(table, mapping.shape)
     for name, column in mapping.columns.items():
         at = f"{table}.columns.{name}"
         if name not in columns:
-            shapes = [shape for shape in get_args(Shape) if table == TABLE and name in _columns(table, shape)]
+            shapes = [shape for shape in possible if name in _columns(table, shape)]
             hint = f" of `shape: {mapping.shape}`; write `shape: {shapes[0]}`" if shapes else near(name, columns)
             yield f"{at}: no such column{hint}; the columns are {', '.join(columns)}"
         elif column is not None:

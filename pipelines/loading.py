@@ -21,7 +21,7 @@ from pipelines.config import (
     Source,
     TableMapping,
 )
-from pipelines.sample.company import sample_company
+from pipelines.sample.company import DELIVERED, sample_company
 from pipelines.sources.databases import Cursor, read_database
 from pipelines.sources.fetching import first_page, read_api
 from pipelines.sources.files import RawTable, read_raw
@@ -111,7 +111,8 @@ def not_loaded(table: str) -> StagedTable:
 
 def source_tables(source: Source) -> list[str]:
     """The canonical tables that a source delivers, in the order of the contracts."""
-    return [table for table in CONTRACTS if isinstance(source, SampleSource) or table in source.tables]
+    tables = DELIVERED if isinstance(source, SampleSource) else source.tables
+    return [table for table in CONTRACTS if table in tables]
 
 
 def read_tables(

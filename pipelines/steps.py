@@ -20,6 +20,7 @@ from pipelines import (
     survey_marts,
     usage_marts,
     value_marts,
+    vendor_marts,
 )
 from pipelines.run import Run
 
@@ -48,6 +49,13 @@ _KNOWN_NOW = (
     *value_marts.VALUE_TABLES,
 )
 
+
+def _reconcile(con: duckdb.DuckDBPyConnection, run: Run, progress: core.Progress) -> None:
+    """MRR against invoices, and against what vendors say that it is: one step, for most companies have no second."""
+    reconciliation_marts.build_reconciliation(con, run, progress)
+    vendor_marts.build_vendor_mrr(con, run, progress)
+
+
 STEPS: tuple[Step, ...] = (
     Step("account_facts", core.ACCOUNT_FACTS, core.build_account_facts),
     Step("attributes", _ATTRIBUTES, core.build_attributes, core.ACCOUNT_FACTS),
@@ -63,8 +71,8 @@ STEPS: tuple[Step, ...] = (
     Step("value", value_marts.VALUE_TABLES, value_marts.build_value, core.MRR_MARTS),
     Step(
         "reconciliation",
-        reconciliation_marts.RECONCILIATION_TABLES,
-        reconciliation_marts.build_reconciliation,
+        (*reconciliation_marts.RECONCILIATION_TABLES, *vendor_marts.VENDOR_MRR_TABLES),
+        _reconcile,
         (*core.ACCOUNT_FACTS, "facts.revenue_line"),
     ),
     Step("segments", action_marts.SEGMENT_TABLES, action_marts.build_segments, core.MRR_MARTS),

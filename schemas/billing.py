@@ -187,6 +187,30 @@ class UsageCharges(Contract, table="usage_charges", key=("charge_id",)):
     currency: pl.String = required("ISO 4217 currency.", str_matches=r"^[A-Z]{3}$")
 
 
+class VendorMrr(Contract, table="vendor_mrr", key=("statement_id",)):
+    """One row per statement of a billing system about its own MRR: the level that it says holds from `stated_at` on.
+
+    It is compared with ours and counts for nothing else. Either a subscription as a whole, or each of its items, or a
+    customer as a whole is stated; a level holds until the next statement of the same, and 0 ends it.
+    """
+
+    statement_id: pl.String = required("Identifier of the statement; also the tie-break of statements at one instant.")
+    customer_id: pl.String = required("Billing customer.")
+    subscription_id: pl.String = optional("Subscription; the customer as a whole where absent.")
+    item_id: pl.String = optional("Subscription item; the subscription as a whole where absent.")
+    stated_at: Instant = required("From when on the level holds.")
+    mrr_minor: pl.Int64 = required(
+        "MRR as the vendor states it, minor units of a month, without tax.",
+        in_range={"min_value": 0, "max_value": 10**15},
+    )
+    currency: pl.String = required("ISO 4217 currency.", str_matches=r"^[A-Z]{3}$")
+    is_discounted: pl.Boolean = optional("True where the vendor says that a discount is taken off.")
+    is_whole_history: pl.Boolean = optional(
+        "True where the source states everything from its beginning: before its first statement a subscription had no "
+        "MRR. Otherwise what was before the first statement is not known, and not compared."
+    )
+
+
 CONTRACTS: tuple[type[Contract], ...] = (
     Customers,
     Prices,
@@ -198,4 +222,5 @@ CONTRACTS: tuple[type[Contract], ...] = (
     CreditNotes,
     Refunds,
     UsageCharges,
+    VendorMrr,
 )

@@ -15,6 +15,7 @@ from schemas import (
     marts_surveys,
     marts_value,
     marts_values,
+    marts_vendor_mrr,
 )
 from schemas.contract import Contract, table_name
 
@@ -30,6 +31,7 @@ _CONTRACTS: tuple[type[Contract], ...] = (
     marts_value.Cost,
     marts_value.RevenueLine,
     marts_reconciliation.ReconciledService,
+    marts_vendor_mrr.VendorMrrOfService,
     marts_churn.ChurnEvent,
     marts_churn.PaymentAttempt,
     marts_health.HealthScore,
@@ -52,6 +54,7 @@ _CONTRACTS: tuple[type[Contract], ...] = (
     marts_value.RetentionCost,
     marts_value.InvoicedRevenue,
     *marts_reconciliation.CONTRACTS,
+    marts_vendor_mrr.VendorMrrDifferences,
     marts_value.Clv,
     marts_value.Survival,
     marts_value.SurvivalCurve,

@@ -48,6 +48,10 @@ _BY_ACCOUNT: dict[str, Callable[[Company], pl.DataFrame]] = {
 }
 
 
+DELIVERED = tuple(name for name in CONTRACTS if name != "vendor_mrr")
+"""The tables of the sample company: its billing system does not state its own MRR."""
+
+
 def sample_company(accounts: int = 2_000, seed: int = 7, as_of: date = date(2026, 9, 30)) -> dict[str, pl.DataFrame]:
     """Extracts of the sample company as of a day: one frame per source table, with its contract's columns and types.
 
@@ -55,7 +59,7 @@ def sample_company(accounts: int = 2_000, seed: int = 7, as_of: date = date(2026
     was known then.
     """
     parts = list(sample_slices(accounts, seed, as_of))
-    return {name: pl.concat(part[name] for part in parts if name in part) for name in CONTRACTS}
+    return {name: pl.concat(part[name] for part in parts if name in part) for name in DELIVERED}
 
 
 def sample_slices(accounts: int, seed: int, as_of: date) -> Iterator[dict[str, pl.DataFrame]]:
@@ -91,4 +95,5 @@ def sample_slices(accounts: int, seed: int, as_of: date) -> Iterator[dict[str, p
             for rows in (*((whole[name],) if name in whole else ()), story_rows(contract), wrong_rows(contract))
         )
         for name, contract in CONTRACTS.items()
+        if name in DELIVERED
     }

@@ -1,16 +1,25 @@
-"""Subscription history in other shapes than changes: periods, an event log, changes of MRR. Each becomes changes."""
+"""Histories in other shapes than that of their table: periods, an event log, changes of MRR.
+
+Each becomes subscription changes; changes of MRR also the vendor's own statement of its MRR.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import polars as pl
 
-from schemas.contract import ColumnSpec, Contract, column_specs, polars_schema
+from schemas.contract import ColumnSpec, Contract, column_specs, polars_schema, table_name
 from schemas.validation import PROVENANCE, Refusal, Split, duplicates, missing_value, none_of, settle
 from transforms import runs
 from transforms.quality import overlapping
 
 TABLE = "subscription_changes"
+VENDOR_MRR = "vendor_mrr"
+SHAPES_OF: dict[str, tuple[str, ...]] = {
+    TABLE: ("changes", "periods", "event_log", "mrr_changes"),
+    VENDOR_MRR: ("changes", "mrr_changes"),
+}
+"""The shapes in which a table may be given; every other table only as it is, which is called `changes` too."""
 _INSTANT = pl.Datetime("us", "UTC")
 _PRICE = (
     "price_id",
@@ -47,11 +56,13 @@ _IN_AN_MRR_CHANGE = (
     "item_id",
     "customer_id",
     "effective_at",
+    "stated_at",
     "product",
     "plan",
     "currency",
     "reason",
 )
+_MRR_CHANGES_AT = {TABLE: "effective_at", VENDOR_MRR: "stated_at"}
 _MRR_CHANGE = (
     ColumnSpec(
         "mrr_change_minor",
@@ -69,7 +80,7 @@ def canonical_columns(contract: type[Contract], shape: str) -> list[ColumnSpec]:
     A period has the price columns of a change, `change_id` (the id of the period), `starts_at` and `ends_at` (null
     while open), `trial_ends_at`, and `status` with `status_since` for what the item is now; `reason` and
     `requested_at` tell of its end. An event of a log has the columns of a change; `requested_at` is when it was
-    received. A change of MRR has no id, price or status but `mrr_change_minor`.
+    received. A change of MRR has no id, price, status or level but `mrr_change_minor`.
     """
     columns = column_specs(contract)
     if shape == "periods":
@@ -205,13 +216,15 @@ def _of_events(events: pl.DataFrame, contract: type[Contract]) -> Split:
 
 
 def _of_mrr_changes(moves: pl.DataFrame, contract: type[Contract]) -> Split:
-    """Changes of moves of MRR: after each, the item's price is the running total, by month; at 0 the item has ended.
+    """What holds after each move of MRR: the running total of the item, as a price by month or as the vendor's level.
 
-    Moves of one item at one instant are one change: it has the provenance of the first, the others are superseded.
+    Moves of one item at one instant are one: it has the provenance of the first, the others are superseded.
     Refused are items whose total falls below zero, whole: a move is missing.
     """
-    key = ["item_id", "effective_at"]
-    ordered = moves.with_row_index("_at").sort("item_id", "effective_at", "_at", nulls_last=True)
+    table = table_name(contract)
+    at = _MRR_CHANGES_AT[table]
+    key = ["item_id", at]
+    ordered = moves.with_row_index("_at").sort(*key, "_at", nulls_last=True)
     totals = ordered.select(
         "_at", "item_id", total=runs.running_total(pl.col("mrr_change_minor").fill_null(0), "item_id")
     )
@@ -222,11 +235,9 @@ def _of_mrr_changes(moves: pl.DataFrame, contract: type[Contract]) -> Split:
         ordered.select("item_id", "currency").unique().group_by("item_id").len().filter(pl.col("len") > 1)["item_id"]
     )
     repeats = none_of(moves).scatter(ordered.filter(~runs.starts(*key))["_at"], True)
-    lacking = [
-        missing_value(column, moves[column].is_null()) for column in ("item_id", "effective_at", "mrr_change_minor")
-    ]
+    lacking = [missing_value(column, moves[column].is_null()) for column in ("item_id", at, "mrr_change_minor")]
     result = settle(
-        TABLE,
+        table,
         moves,
         [
             *lacking,
@@ -246,16 +257,21 @@ def _of_mrr_changes(moves: pl.DataFrame, contract: type[Contract]) -> Split:
         repeats,
     )
     after = sums.filter("last").select(*key, "total")
-    changes = result.accepted.join(after, on=key, how="left", maintain_order="left").with_columns(
-        pl.concat_str("item_id", pl.lit("@"), pl.col("effective_at").dt.epoch("us").cast(pl.String)).alias("change_id"),
-        pl.when(pl.col("total") > 0).then(pl.lit("active")).otherwise(pl.lit("ended")).alias("status"),
-        pl.col("total").alias("unit_amount_minor"),
-        pl.lit("month").alias("interval"),
-    )
-    missing = {name: dtype for name, dtype in polars_schema(contract).items() if name not in changes.columns}
+    change_id = pl.concat_str("item_id", pl.lit("@"), pl.col(at).dt.epoch("us").cast(pl.String))
+    rows = result.accepted.join(after, on=key, how="left", maintain_order="left")
+    if table == VENDOR_MRR:
+        rows = rows.with_columns(statement_id=change_id, mrr_minor="total", is_whole_history=pl.lit(True))
+    else:
+        rows = rows.with_columns(
+            change_id=change_id,
+            status=pl.when(pl.col("total") > 0).then(pl.lit("active")).otherwise(pl.lit("ended")),
+            unit_amount_minor="total",
+            interval=pl.lit("month"),
+        )
+    missing = {name: dtype for name, dtype in polars_schema(contract).items() if name not in rows.columns}
     return replace(
         result,
-        accepted=changes.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in missing.items()).select(
+        accepted=rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in missing.items()).select(
             *polars_schema(contract), *PROVENANCE
         ),
     )

@@ -124,6 +124,18 @@ def test_broken_yaml_is_named_with_its_line(tmp_path):
             "customers: `shape: periods` is for subscription_changes alone; leave it out",
         ),
         (
+            tables("vendor_mrr: {files: c.csv, shape: periods}"),
+            "vendor_mrr: `shape: periods` is for subscription_changes alone; leave it out",
+        ),
+        (
+            tables("customers: {files: c.csv, shape: mrr_changes}"),
+            "customers: `shape: mrr_changes` is for subscription_changes and vendor_mrr alone; leave it out",
+        ),
+        (
+            tables("vendor_mrr: {files: c.csv, columns: {mrr_change_minor: A}}"),
+            "columns.mrr_change_minor: no such column of `shape: changes`; write `shape: mrr_changes`",
+        ),
+        (
             tables("subscription_changes: {files: c.csv, columns: {starts_at: A}}"),
             "columns.starts_at: no such column of `shape: changes`; write `shape: periods`; the columns are ",
         ),

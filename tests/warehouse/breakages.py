@@ -367,6 +367,17 @@ BREAKAGES = {
         "timing_minor = timing_minor + 1, pause_minor = pause_minor - 1",
         "basis = 'native' AND pause_minor <> 0",
     ),
+    "17_vendor_mrr_has_one_bucket": "INSERT INTO facts.vendor_mrr SELECT * FROM facts.vendor_mrr LIMIT 1",
+    "17_vendor_mrr_compares_our_states": lost("facts.vendor_mrr", "bucket = 'only_ours'", "month DESC"),
+    "17_vendor_mrr_is_all_that_is_stated": one(
+        "facts.vendor_mrr",
+        "vendor_arr_minor = vendor_arr_minor + 12, difference_arr_minor = difference_arr_minor - 12",
+        "bucket = 'unknown'",
+    ),
+    "17_no_unknown_difference_to_the_vendor": one("facts.vendor_mrr", "bucket = 'unknown'", "bucket = 'only_ours'"),
+    "17_vendor_mrr_buckets_add_up": one(
+        "marts.vendor_mrr_differences", "subscriptions = subscriptions + 1", "bucket = 'only_ours'"
+    ),
     # Closed months
     "16_closed_months_never_change": """
         INSERT INTO meta.closed_months_found

@@ -29,6 +29,7 @@ from warehouse.audit import (
     surveys,
     value,
     values,
+    vendor_mrr,
 )
 from warehouse.audit.invariant import Invariant
 
@@ -47,6 +48,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     *onboarding.INVARIANTS,
     *value.INVARIANTS,
     *reconciliation.INVARIANTS,
+    *vendor_mrr.INVARIANTS,
     *churn.INVARIANTS,
     *health.INVARIANTS,
     *actions.INVARIANTS,

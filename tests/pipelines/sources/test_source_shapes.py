@@ -211,6 +211,34 @@ def test_changes_of_mrr_are_added_up_and_those_of_one_moment_are_one(stage):
     assert conserved(5, result.accepted, result.quarantined, result.superseded)
 
 
+def test_changes_of_mrr_are_the_vendor_s_levels_too(stage):
+    rows = (
+        "item,at,change,cur\n"
+        "a,2026-02-01,-300,USD\n"
+        "a,2026-01-01,1000,USD\n"
+        "a,2026-02-01,500,USD\n"
+        "a,2026-03-01,-1200,USD\n"
+        "b,2026-01-01,-1,USD\n"
+        "c,2026-01-01,5,USD\n"
+        "c,2026-02-01,5,EUR\n"
+    )
+    mapping = MOVES.replace("subscription_changes", "vendor_mrr").replace("effective_at", "stated_at")
+    result = stage(mapping, {"moves.csv": rows})
+    columns = ["statement_id", "item_id", "stated_at", "mrr_minor", "is_whole_history", "is_discounted", "_row"]
+    assert result.accepted.select(columns).rows() == [
+        ("a@1769904000000000", "a", day(2), 1200, True, None, 1),
+        ("a@1767225600000000", "a", day(1), 1000, True, None, 2),
+        ("a@1772323200000000", "a", day(3), 0, True, None, 4),
+    ]
+    assert result.superseded["_row"].to_list() == [3]
+    assert result.quarantined.select("row", "rule").rows() == [
+        (5, "mrr_below_zero"),
+        (6, "several_currencies"),
+        (7, "several_currencies"),
+    ]
+    assert conserved(7, result.accepted, result.quarantined, result.superseded)
+
+
 def test_mrr_below_zero_and_two_currencies_of_an_item_are_refused_whole(stage):
     rows = "a,2026-01-01,100,USD\na,2026-02-01,-200,USD\nb,2026-01-01,5,USD\nb,2026-02-01,5,EUR\nc,2026-01-01,5,USD\n"
     result = stage(MOVES, {"moves.csv": "item,at,change,cur\n" + rows})

@@ -48,7 +48,7 @@ def test_an_example_of_a_column_loads(tmp_path, column):
 
 def test_the_examples_of_columns_are_found():
     assert len(COLUMNS) == 23
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 10
 
 
 @pytest.mark.parametrize(
