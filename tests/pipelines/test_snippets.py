@@ -46,6 +46,7 @@ RUN_ELSEWHERE = {
     "tar": "tests/pipelines/test_operations.py runs the backups as they stand in operations.md",
     "psql": "tests/pipelines/test_doors.py reads a real copy with it",
     "duckdb": "the shell is in no package registry of Python; test_doors.py reads the same file with its library",
+    "zip": "test_superset.py packs the dashboard by itself, and imports it into a real Superset",
     "cosmic-ray": "mutation testing takes hours and is no part of the tests",
     "source": "activates an environment, which the tests are in",
     "export": "sets a variable to a value of the reader's",

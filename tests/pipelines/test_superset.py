@@ -1,13 +1,17 @@
 """Apache Superset itself, through its API: both DuckDB files are connected, listed, charted, and follow a release."""
 
+import io
 import json
 import os
 import subprocess
 import time
 import urllib.error
 import urllib.request
+import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +72,11 @@ def superset(python_with, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def _client(address: str) -> Call:
     def call(path: str, body: Any = None, token: str = "") -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        kind, data = "application/json", None if body is None else json.dumps(body).encode()
+        if isinstance(body, bytes):
+            kind, part = "multipart/form-data; boundary=part", 'name="formData"; filename="dashboard.zip"'
+            data = f"--part\r\nContent-Disposition: form-data; {part}\r\n\r\n".encode() + body + b"\r\n--part--\r\n"
+        headers = {"Content-Type": kind} | ({"Authorization": f"Bearer {token}"} if token else {})
         request = urllib.request.Request(f"{address}{path}", data=data, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
@@ -110,6 +117,19 @@ def databases(superset: Call, settings: Settings) -> dict[str, int]:
     return made
 
 
+BUNDLE = Path(__file__).parents[2] / "examples" / "superset"
+
+
+def bundle(settings: Settings) -> bytes:
+    """The dashboard that the project ships, as the archive that Superset imports, with the address of the file."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in sorted(BUNDLE.rglob("*.yaml")):
+            text = path.read_text().replace("/srv/kpis/data/published/serve.duckdb", str(door(settings, DOORS[1])))
+            packed.writestr(f"superset/{path.relative_to(BUNDLE)}", text)
+    return archive.getvalue()
+
+
 def asked(superset: Call, database: int, sql: str) -> list[dict[str, Any]]:
     """What SQL Lab shows."""
     rows: list[dict[str, Any]] = superset("sqllab/execute/", {"database_id": database, "sql": sql, "schema": "marts"})[
@@ -141,6 +161,25 @@ def test_superset_lists_the_tables_and_knows_days_and_descriptions(superset, dat
         # Days do not move: each is midnight of a first of a month in UTC.
         assert {time.gmtime(row["period_start"] / 1000)[2:5] for row in shown} == {(1, 0, 0)}
         assert all(0 < row["nrr"] < 2 for row in shown if row["nrr"] is not None)
+
+
+def test_the_dashboard_that_the_project_ships_is_imported_and_shows_numbers(superset, settings):
+    superset("dashboard/import/", bundle(settings))
+    charts = superset("dashboard/customer-success/charts")["result"]
+    shown = {}
+    for one in charts:
+        asks = json.loads(superset(f"chart/{one['id']}")["result"]["query_context"])
+        shown[one["slice_name"]] = superset("chart/data", asks)["result"][0]["data"]
+    assert len(shown) == 5
+    assert all(shown.values()), [name for name, rows in shown.items() if not rows]
+    mrr = "SELECT mrr FROM marts.monthly_kpis WHERE dimension = 'all' AND is_complete ORDER BY month"
+    assert [row["total"] for row in sorted(shown["MRR"], key=itemgetter("period_start"))] == [
+        amount for (amount,) in answers(settings, mrr)[0]
+    ]
+    moved: dict[Any, float] = defaultdict(float)
+    for row in shown["MRR movements"]:
+        moved[row["month"]] += row["amount"]
+    assert sum(moved.values()) == pytest.approx(answers(settings, mrr)[0][-1][0])
 
 
 def test_both_files_show_the_next_release_without_a_restart(superset, databases, settings):
