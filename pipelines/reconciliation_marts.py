@@ -1,5 +1,6 @@
 """MRR against invoices: from staged invoices and the states in MRR to facts and marts. Definitions section 11."""
 
+from collections.abc import Iterator
 from datetime import date
 
 import duckdb
@@ -7,24 +8,39 @@ import polars as pl
 
 from pipelines.accounts import identities
 from pipelines.core import Progress, exchange_rates
-from pipelines.run import Run, read, staged, write
+from pipelines.run import Run, append, read, staged, write
+from schemas.contract import empty_frame
 from schemas.currencies import EXPONENTS
 from schemas.marts_reconciliation import BUCKETS
+from schemas.tables import PUBLISHED
 from transforms import identity
-from transforms.reconciliation import reconciled_services, reconciliation, reconciliation_by_month
+from transforms.reconciliation import month_sums, reconciled_services, reconciliation, reconciliation_by_month
 from warehouse import store
 from warehouse.staging import staging_table
 
 FIRST_LOAD = "meta.subscriptions_first_loaded"
 BY_MONTH = "marts.reconciliation_by_month"
-RECONCILIATION_TABLES = ("facts.reconciliation", "marts.reconciliation", BY_MONTH)
+BY_ACCOUNT = "marts.reconciliation"
+SERVICES = "facts.reconciliation"
+RECONCILIATION_TABLES = (SERVICES, BY_ACCOUNT, BY_MONTH)
+ACCOUNTS_AT_ONCE = 100_000
 
 
-def build_reconciliation(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
+def build_reconciliation(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> None:
     """Rebuilds what the states in MRR are worth against what was invoiced for them."""
     progress("MRR against invoices")
+    with store.transaction(con):
+        store.replace_table(con, FIRST_LOAD, pl.DataFrame({"day": [_first_load(con)]}))
+        for name in (SERVICES, BY_ACCOUNT):
+            write(con, run, name, empty_frame(PUBLISHED[name]))
+        for rows in _services(con, run):
+            append(con, run, SERVICES, rows)
+        write(con, run, BY_MONTH, reconciliation_by_month(pl.concat(_by_account(con, run))))
+
+
+def _services(con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[pl.DataFrame]:
     resolved = identity.resolve(staged(con, run, "invoices"), identities(con, run).mapping, "customer_id")
-    services = reconciled_services(
+    return reconciled_services(
         read(con, "facts.subscription_state"),
         identity.without_excluded(resolved)[0],
         staged(con, run, "invoice_lines"),
@@ -33,12 +49,17 @@ def build_reconciliation(con: duckdb.DuckDBPyConnection, run: Run, progress: Pro
         run.policy,
         run.as_of,
     )
-    store.replace_table(con, FIRST_LOAD, pl.DataFrame({"day": [_first_load(con)]}))
-    by_account = reconciliation(services, run.as_of)
-    rates = exchange_rates(con, run, by_account.select("currency", "month"))
-    by_month = reconciliation_by_month(by_account, rates, run.policy)
-    frames = zip(RECONCILIATION_TABLES, (services, by_account, by_month), strict=True)
-    return {name: write(con, run, name, frame) for name, frame in frames}
+
+
+def _by_account(con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[pl.DataFrame]:
+    """Writes marts.reconciliation, some accounts after the others; the sums of each by month."""
+    ids = con.sql(f"SELECT DISTINCT account_id FROM {SERVICES} ORDER BY account_id").pl()["account_id"]
+    rates = exchange_rates(con, run, con.sql(f"SELECT DISTINCT currency, month FROM {SERVICES}").pl())
+    for start in range(0, max(ids.len(), 1), ACCOUNTS_AT_ONCE):
+        shard = ids.slice(start, ACCOUNTS_AT_ONCE)
+        by_account = reconciliation(read(con, SERVICES, accounts=shard), run.as_of)
+        append(con, run, BY_ACCOUNT, by_account)
+        yield month_sums(by_account, rates, run.policy)
 
 
 def _first_load(con: duckdb.DuckDBPyConnection) -> date:

@@ -120,11 +120,19 @@ def read(
 
 def write(con: duckdb.DuckDBPyConnection, run: Run, name: str, frame: pl.DataFrame) -> pl.DataFrame:
     """Replaces a published table; marts get the policy version. Returns the rows as written."""
-    contract = PUBLISHED[name]
-    if "policy_version" in polars_schema(contract):
-        frame = frame.with_columns(policy_version=pl.lit(run.policy.version))
-    store.replace_table(con, name, frame, contract)
+    frame = _with_version(run, name, frame)
+    store.replace_table(con, name, frame, PUBLISHED[name])
     return frame
+
+
+def append(con: duckdb.DuckDBPyConnection, run: Run, name: str, frame: pl.DataFrame) -> None:
+    """Adds rows to a published table; marts get the policy version."""
+    store.insert(con, name, store.conform(_with_version(run, name, frame), PUBLISHED[name]))
+
+
+def _with_version(run: Run, name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    has_version = "policy_version" in polars_schema(PUBLISHED[name])
+    return frame.with_columns(policy_version=pl.lit(run.policy.version)) if has_version else frame
 
 
 def raw_dir(settings: Settings) -> Location:

@@ -7,11 +7,12 @@ for the old price and a charge for the new one are no differences. Amounts in pl
 the reporting time zone, as the states have them.
 """
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 import polars as pl
 
-from schemas.contract import empty_frame, polars_schema
+from schemas.contract import polars_schema
 from schemas.marts_reconciliation import AMOUNTS, BUCKETS, ReconciledService
 from schemas.policy import Policy
 from transforms import runs
@@ -19,6 +20,7 @@ from transforms.money import convert, divide_half_even, periods_per_year
 from transforms.periods import local_day, next_period
 
 SERVICE = ["service", "currency"]
+SERVICES_AT_ONCE = 200_000
 _COLUMNS = list(polars_schema(ReconciledService))
 _NOT_BILLED = ("void", "uncollectible")
 _MONTHS = {"month": 1, "quarter": 3, "half_year": 6, "year": 12}
@@ -37,20 +39,37 @@ def reconciled_services(
     discounts: pl.DataFrame,
     policy: Policy,
     as_of: date,
-) -> pl.DataFrame:
+    at_once: int = SERVICES_AT_ONCE,
+) -> Iterator[pl.DataFrame]:
     """facts.reconciliation: every recurring line and every state in MRR, each with its counterpart, in one row.
 
     `states`: facts.subscription_state; the others: source contracts with `source`, `invoices` with the account
     resolved. Grain: account_id x currency x service x service_from. Without recurring lines MRR against invoices is not
-    observed: no rows. Definitions section 11; decisions 78 to 82.
+    observed: no rows. Some services after the others, by account, so that memory stays bounded; any number at once
+    gives the same rows. Definitions section 11; decisions 78 to 82.
     """
     billed = _billed_lines(invoices, lines, credit_notes, policy, as_of)
     first_issue = billed["issued_on"].min()
     if not isinstance(first_issue, date):
-        return empty_frame(ReconciledService)
+        return
     # What is known to end later goes on for now: the difference begins with the end.
     until = pl.when(pl.col("valid_to") <= as_of).then("valid_to")
     billed, held = _with_services(billed, states.drop_nulls("currency").with_columns(valid_to=until))
+    services = (
+        pl.concat([rows.select("service", "account_id") for rows in (billed, held)])
+        .group_by("service")
+        .agg(pl.col("account_id").min())
+        .sort("account_id", "service")["service"]
+    )
+    for start in range(0, services.len(), at_once):
+        is_here = pl.col("service").is_in(services.slice(start, at_once).implode())
+        yield _reconciled(billed.filter(is_here), held.filter(is_here), discounts, first_issue, policy, as_of)
+
+
+def _reconciled(
+    billed: pl.DataFrame, held: pl.DataFrame, discounts: pl.DataFrame, first_issue: date, policy: Policy, as_of: date
+) -> pl.DataFrame:
+    """The rows of some services, of which all lines and states are given."""
     billed = _grouped(_with_periods(billed, held))
     segments = _segments(billed, held)
     compared = (
@@ -82,35 +101,45 @@ def reconciliation(services: pl.DataFrame, as_of: date) -> pl.DataFrame:
     )
 
 
-def reconciliation_by_month(by_account: pl.DataFrame, rates: pl.DataFrame, policy: Policy) -> pl.DataFrame:
-    """marts.reconciliation_by_month without the policy version: `reconciliation` by month, natively and converted.
+def month_sums(by_account: pl.DataFrame, rates: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """`reconciliation` of some accounts by month, natively and converted: what `reconciliation_by_month` adds up.
 
-    `rates`: `month_rates` of every currency and month. The difference is the sum of the converted buckets, and what was
-    invoiced the sum of expected, credited and difference, so that they add up.
+    `rates`: `month_rates` of every currency and month.
     """
-    parts = [f"{name}_minor" for name in ("expected", "voided", "credited", *BUCKETS)]
     converted = (
         by_account.join(rates, on=["currency", "month"])
-        .with_columns(convert(pl.col(part), pl.col("rate")) for part in parts)
+        .with_columns(convert(pl.col(part), pl.col("rate")) for part in _PARTS)
         .with_columns(currency=pl.lit(policy.reporting_currency))
     )
-    columns = ["month", "is_complete", "basis", "currency"]
     sides = []
     for basis, rows in (("native", by_account), ("reporting", converted)):
         differs = pl.any_horizontal(pl.col(f"{name}_minor") != 0 for name in BUCKETS)
-        sums = rows.with_columns(basis=pl.lit(basis)).group_by(columns).agg(
+        sums = rows.with_columns(basis=pl.lit(basis)).group_by(_MONTH_KEY).agg(
             accounts=pl.col("account_id").n_unique().cast(pl.Int64),
             differing_accounts=pl.col("account_id").filter(differs).n_unique().cast(pl.Int64),
-            **{part: pl.col(part).sum() for part in parts},
+            **{part: pl.col(part).sum() for part in _PARTS},
         )  # fmt: skip
         sides.append(sums)
-    difference = pl.sum_horizontal(f"{name}_minor" for name in BUCKETS)
+    return pl.concat(sides)
+
+
+_PARTS = [f"{name}_minor" for name in ("expected", "voided", "credited", *BUCKETS)]
+_MONTH_KEY = ["month", "is_complete", "basis", "currency"]
+
+
+def reconciliation_by_month(sums: pl.DataFrame) -> pl.DataFrame:
+    """marts.reconciliation_by_month without the policy version, from `month_sums` of all accounts.
+
+    The difference is the sum of the converted buckets, and what was invoiced the sum of expected, credited and
+    difference, so that they add up.
+    """
     return (
-        pl.concat(sides)
-        .with_columns(difference_minor=difference)
+        sums.group_by(_MONTH_KEY)
+        .agg(pl.all().sum())
+        .with_columns(difference_minor=pl.sum_horizontal(f"{name}_minor" for name in BUCKETS))
         .with_columns(invoiced_minor=pl.sum_horizontal("expected_minor", "credited_minor", "difference_minor"))
-        .select(*columns, "accounts", "differing_accounts", *(f"{name}_minor" for name in (*AMOUNTS, *BUCKETS)))
-        .sort(columns)
+        .select(*_MONTH_KEY, "accounts", "differing_accounts", *(f"{name}_minor" for name in (*AMOUNTS, *BUCKETS)))
+        .sort(_MONTH_KEY)
     )
 
 

@@ -21,7 +21,7 @@ from tests.oracle.core import core_of
 from tests.oracle.histories import History, histories
 from tests.worked_examples import change, end, instant
 from transforms.money import RATE_SCALE
-from transforms.reconciliation import reconciled_services, reconciliation, reconciliation_by_month
+from transforms.reconciliation import month_sums, reconciled_services, reconciliation, reconciliation_by_month
 from transforms.subscription_states import subscription_states, with_prices
 
 Row = dict[str, Any]
@@ -96,7 +96,7 @@ def reconciled(
          "issued_at": moment(row["issued"]), "amount_minor": row["credited"], "currency": row["currency"]}
         for name, row in numbered if row["credited"]
     ]  # fmt: skip
-    found = reconciled_services(
+    given = (
         states,
         frame(Invoices, invoices, account_id=pl.String()),
         frame(InvoiceLines, billed),
@@ -105,6 +105,10 @@ def reconciled(
         policy,
         as_of,
     )
+    nothing = empty_frame(ReconciledService)
+    found, one_by_one = (pl.concat([nothing, *reconciled_services(*given, at_once)]) for at_once in (10_000, 1))
+    key = ["account_id", "currency", "service", "service_from", "line_ids", "month", "bucket"]
+    assert_frame_equal(one_by_one.sort(key), found.sort(key))
     assert_frame_equal(ReconciledService.validate(found), found)
     return found
 
@@ -408,7 +412,7 @@ def test_a_month_in_the_reporting_currency_adds_up_after_rounding():
         {"currency": ["EUR", "USD"], "month": [date(2024, 3, 1)] * 2, "rate": [RATE_SCALE * 3 // 2, RATE_SCALE]},
         schema_overrides={"rate": pl.Int128},
     )
-    found = reconciliation_by_month(by_account, rates, Policy())
+    found = reconciliation_by_month(month_sums(by_account, rates, Policy()))
     assert found.select(
         "basis", "currency", "accounts", "differing_accounts", "expected_minor", "invoiced_minor", "difference_minor",
         "proration_rounding_minor",
