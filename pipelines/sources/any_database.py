@@ -233,10 +233,20 @@ def _frame(
     return frame
 
 
+_INFINITY = (datetime.max, datetime.min, date.max, date.min)
+"""What DuckDB's `infinity` comes as: it is blank, as that of PostgreSQL."""
+
+
+def _bare(value: date) -> date:
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
 def _text(value: Any) -> str | None:
     """A value as the text that says all of it."""
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, date) and _bare(value) in _INFINITY:
+        return None
     return next(write for kind, write in _TEXTS if isinstance(value, kind))(value)
 
 

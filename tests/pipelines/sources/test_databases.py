@@ -24,6 +24,7 @@ from pipelines.execute import run_job
 from pipelines.run import published_dir
 from pipelines.sources.any_database import query_of
 from pipelines.sources.databases import read_database
+from pipelines.sources.driver_errors import DatabaseError
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, SourceError, SourceUnavailable
 from tests.pipelines.sources.servers import config, free_port, home_of_server
@@ -614,3 +615,39 @@ def test_a_value_that_breaks_a_query_is_printed_nowhere(tmp_path, sql, by_sqlalc
 def test_a_cursor_of_decimals_is_told_also_where_one_is_no_number(tmp_path, sql, by_sqlalchemy):
     sql("CREATE TABLE clients AS SELECT 1 AS id, 'Ana' AS name, now() AS since, CAST('NaN' AS numeric) AS changed_at")
     assert "no time, day or whole number" in message(config(tmp_path, INCREMENTAL))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("SELECT 1 AS customer_id /* x", "is not one SELECT"),
+        ("SELECT nonsense(1) AS customer_id", "refused the query"),
+        ("SELECT CAST(x'636166e9' AS TEXT) AS customer_id", "not UTF-8"),
+    ],
+)
+def test_what_sqlite_refuses_is_not_tried_again(tmp_path, monkeypatch, query, expected):
+    sqlite3.connect(tmp_path / "shop.db").execute("CREATE TABLE t (id)").connection.close()
+    monkeypatch.setenv("SHOP_DB", f"sqlite:///{tmp_path}/shop.db")
+    assert expected in message(config(tmp_path, f'      customers: {{query: "{query}"}}\n'), DatabaseError)
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path, monkeypatch):
+    (tmp_path / "shop.db").write_text("id,name\n" * 1_000)
+    monkeypatch.setenv("SHOP_DB", f"sqlite:///{tmp_path}/shop.db")
+    assert "the address in SHOP_DB does not work" in message(config(tmp_path, CUSTOMERS), DatabaseError)
+
+
+def test_infinity_of_duckdb_is_blank(tmp_path, monkeypatch):
+    """Written as the last day of the year 9999 it would be an end that is known, and leave no committed MRR."""
+    pytest.importorskip("duckdb_engine")
+    with duckdb.connect(tmp_path / "shop.duckdb") as con:
+        con.execute(
+            "CREATE TABLE clients AS SELECT 1 AS id, 'infinity'::TIMESTAMP AS a, 'infinity'::TIMESTAMPTZ AS b, "
+            "'-infinity'::DATE AS c, 'infinity'::DATE AS d, DATE '9999-12-30' AS e, map {DATE '2026-01-01': 1} AS f"
+        )
+    monkeypatch.setenv("SHOP_DB", f"duckdb:///{tmp_path}/shop.duckdb")
+    frame = read_database(
+        "shop", config(tmp_path, "      customers: {table: clients, columns: {customer_id: id}}\n"), {}
+    )
+    row = frame["customers"].frame.drop(PROVENANCE).row(0)
+    assert row == ("1", None, None, None, None, "9999-12-30", "{datetime.date(2026, 1, 1): 1}")
