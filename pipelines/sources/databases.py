@@ -137,3 +137,8 @@ def _check_rows(mapping: DatabaseTable, frame: pl.DataFrame, place: str) -> None
             f"{place}: the cursor {name!r} is blank in {blank:,} rows, whose changes would be missed. Fill it in a "
             f"`query`: SELECT *, COALESCE({name}, created_at) AS changed_at"
         )
+    if cursor.dtype.is_temporal() and cursor.filter(~cursor.dt.year().is_between(1, 9999)).len():
+        raise DatabaseError(
+            f"{place}: the cursor {name!r} has values before the year 1 or after 9999, which no later run could go on "
+            "from. Correct them, or leave these rows out by a `query`"
+        )

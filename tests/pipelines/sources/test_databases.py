@@ -651,3 +651,9 @@ def test_infinity_of_duckdb_is_blank(tmp_path, monkeypatch):
     )
     row = frame["customers"].frame.drop(PROVENANCE).row(0)
     assert row == ("1", None, None, None, None, "9999-12-30", "{datetime.date(2026, 1, 1): 1}")
+
+
+@needs_postgresql
+def test_a_cursor_from_which_no_run_could_go_on_is_told(tmp_path, sql):
+    sql(CLIENTS + TWO.replace("'2026-01-02')", "'20000-01-02')"))
+    assert "after 9999" in message(config(tmp_path, INCREMENTAL))
