@@ -30,6 +30,7 @@ from pipelines.sources.ready_made import UnknownFormat, merged
 from pipelines.sources.shapes import SHAPES_OF, canonical_columns
 from schemas.policy import Policy
 from schemas.sources import CONTRACTS
+from schemas.validation import PROVENANCE
 
 EMBEDDED = Path(__file__).parent / "sample"
 """The configuration that holds where none is given: the sample company."""
@@ -290,6 +291,11 @@ class DatabaseTable(TableMapping):
     def _keys_fit_together(self) -> "DatabaseTable":
         if (self.table is None) == (self.query is None):
             raise ValueError("write exactly one of `table` and `query`")
+        if self.incremental and self.incremental.cursor in PROVENANCE:
+            raise ValueError(
+                f"the cursor cannot be {self.incremental.cursor}: we keep where rows came from under that name. Give "
+                "it another one in a `query`"
+            )
         if self.incremental and (self.snapshot == "full" or self.shape != "changes"):
             raise ValueError(
                 "`incremental` needs `shape: changes` and `snapshot: append`: what is gone, and where a period "

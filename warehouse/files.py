@@ -6,7 +6,7 @@ Raw batches may lie on an object store, which takes a file whole or not at all.
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,12 +56,14 @@ def clear_unfinished(folder: Location, before: datetime | None = None) -> None:
     object store has nothing unfinished.
     """
     for path in folder.glob(f"{UNFINISHED}*") if isinstance(folder, Path) else ():
-        if before is not None and path.lstat().st_mtime >= before.timestamp():
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        # What another writer has given its name in the meantime is not there any more.
+        with suppress(FileNotFoundError):
+            if before is not None and path.lstat().st_mtime >= before.timestamp():
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def sync(path: Path) -> None:

@@ -1,9 +1,11 @@
 """Any database that SQLAlchemy knows: every value as the text that says all of it, streamed in batches."""
 
 import json
+import logging
 import sqlite3
+import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -13,6 +15,7 @@ from urllib.parse import quote
 import polars as pl
 from sqlalchemy import (
     ColumnClause,
+    ColumnElement,
     Connection,
     CursorResult,
     Engine,
@@ -20,6 +23,7 @@ from sqlalchemy import (
     Select,
     column,
     create_engine,
+    literal_column,
     or_,
     select,
     table,
@@ -31,6 +35,12 @@ from pipelines.config import DatabaseTable
 from pipelines.sources.driver_errors import REFUSED, DriverError, UnreadableAddress
 
 _ROWS_A_BATCH = 20_000
+
+_MYSQL_FLOAT, _AS_MANY_DECIMALS_AS_NEEDED = 4, 31
+"""In the description of a column: the type FLOAT, and the scale of one that has no fixed scale."""
+
+# It would print a traceback with a value of a row in it, where a cursor cannot be closed after an error.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 _CHOSEN = {"mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 """The driver of an address that names none, where it is not the one that SQLAlchemy takes."""
@@ -99,8 +109,19 @@ class Session:
 
     def columns(self, mapping: DatabaseTable) -> list[str]:
         """The names of the columns of a table or query. Raises `DriverError`."""
+        return self._described(mapping)[0]
+
+    def _described(self, mapping: DatabaseTable) -> tuple[list[str], set[str]]:
+        """The names of the columns, and those that MySQL would round to six digits."""
         with self._run(query_of(mapping).where(sql("1 = 0"))) as found:
-            return list(found.keys())
+            names = list(found.keys())
+            described = found.cursor.description if found.cursor is not None else ()
+            is_mysql = self._connection.dialect.name in ("mysql", "mariadb")
+            return names, {
+                name
+                for name, one in zip(names, described, strict=False)
+                if is_mysql and one[1] == _MYSQL_FLOAT and one[5] == _AS_MANY_DECIMALS_AS_NEEDED
+            }
 
     def rows(self, mapping: DatabaseTable, since: Any) -> pl.DataFrame:
         """All rows, or those from a value of the cursor column on and those without one. Raises `DriverError`.
@@ -109,11 +130,12 @@ class Session:
         """
         typed = mapping.incremental.cursor if mapping.incremental else None
         until = time.monotonic() + self._seconds
-        with self._run(query_of(mapping, since)) as found:
+        columns, singles = self._described(mapping)
+        with self._run(query_of(mapping, since, _exact(columns, singles) if singles else None)) as found:
             names = list(found.keys())
             batches = [_frame(names, [], typed)]
             for rows in found.partitions(_ROWS_A_BATCH):
-                batches.append(_frame(names, rows, typed))
+                batches.append(_frame(names, rows, typed, singles))
                 if time.monotonic() > until:
                     raise DriverError("57014")
         return pl.concat([batch for batch in batches if batch.height] or batches, how="vertical_relaxed")
@@ -170,13 +192,20 @@ def _engine(address: str) -> Engine:
         raise UnreadableAddress("SQLAlchemy cannot read it, or the package for its kind is missing") from None
 
 
-def query_of(mapping: DatabaseTable, since: Any = None) -> Select[Any]:
+def query_of(
+    mapping: DatabaseTable, since: Any = None, columns: Sequence[ColumnElement[Any]] | None = None
+) -> Select[Any]:
     """The query for all rows, or for those from a value of the cursor column on and those without one."""
-    query = select(sql("*")).select_from(_relation(mapping))
+    query = (select(*columns) if columns else select(sql("*"))).select_from(_relation(mapping))
     if mapping.incremental is None or since is None:
         return query
     cursor: ColumnClause[Any] = column(mapping.incremental.cursor)
     return query.where(or_(cursor >= since, cursor.is_(None)))
+
+
+def _exact(names: Sequence[str], singles: Collection[str]) -> list[ColumnElement[Any]]:
+    """The columns, those of single precision as numbers of double precision, which MySQL tells in full."""
+    return [(column(name) + literal_column("0e0")).label(name) if name in singles else column(name) for name in names]
 
 
 def _relation(mapping: DatabaseTable) -> FromClause:
@@ -187,23 +216,37 @@ def _relation(mapping: DatabaseTable) -> FromClause:
     return table(name, schema=schema or None)
 
 
-def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]], typed: str | None) -> pl.DataFrame:
+def _frame(
+    names: Sequence[str], rows: Sequence[Sequence[Any]], typed: str | None, singles: Collection[str] = ()
+) -> pl.DataFrame:
     columns = zip(*rows, strict=True) if rows else ([] for _ in names)
     series = []
     for place, (name, cells) in enumerate(zip(names, columns, strict=True)):
-        if name == typed and rows:
+        # What is no cursor stays text: Polars cannot take every Decimal.
+        if name == typed and rows and all(isinstance(cell, int | date | None) for cell in cells):
             series.append(pl.Series(str(place), cells, strict=False))
         else:
-            series.append(pl.Series(str(place), [_text(cell) for cell in cells], dtype=pl.String))
+            write = _single if name in singles else _text
+            series.append(pl.Series(str(place), [write(cell) for cell in cells], dtype=pl.String))
     frame = pl.DataFrame(series)
     frame.columns = list(names)
     return frame
+
+
+_INFINITY = (datetime.max, datetime.min, date.max, date.min)
+"""What DuckDB's `infinity` comes as: it is blank, as that of PostgreSQL."""
+
+
+def _bare(value: date) -> date:
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
 def _text(value: Any) -> str | None:
     """A value as the text that says all of it."""
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, date) and _bare(value) in _INFINITY:
+        return None
     return next(write for kind, write in _TEXTS if isinstance(value, kind))(value)
 
 
@@ -218,6 +261,22 @@ def _float(value: float) -> str:
     return format(Decimal(repr(value)), "f")
 
 
+def _single(value: Any) -> str | None:
+    """The fewest digits that tell a number of single precision from all others."""
+    if not isinstance(value, float):
+        return _text(value)
+    texts = (f"{value:.{digits}g}" for digits in range(6, 10))
+    return _float(float(next(text for text in texts if struct.pack("f", float(text)) == struct.pack("f", value))))
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except TypeError:
+        # DuckDB's maps have keys of any type.
+        return str(value)
+
+
 _TEXTS: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
     (bool, lambda value: str(value).lower()),
     (Decimal, lambda value: format(value, "f")),
@@ -225,7 +284,7 @@ _TEXTS: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
     (datetime, lambda value: value.isoformat(" ")),
     (date, date.isoformat),
     ((bytes, bytearray, memoryview), _bytes),
-    ((dict, list), lambda value: json.dumps(value, ensure_ascii=False, default=str)),
+    ((dict, list), _json),
     (object, str),
 )
 """A kind of value, and how it is written; the first that fits counts."""

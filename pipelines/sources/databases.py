@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -84,7 +85,7 @@ def _translated(place: str, spec: DatabaseSource) -> Iterator[None]:
 
 def _read(session: Session, mapping: DatabaseTable, since: Cursor | None, table: str, place: str) -> pl.DataFrame:
     names = session.columns(mapping)
-    if twins := sorted({name for name in names if names.count(name) > 1}):
+    if twins := sorted({name for name in names if names.count(name) > 1} | _renamed(mapping, names)):
         raise DatabaseError(
             f"{place}: the query gives several columns of the name {', '.join(twins)}. Give each a name of its own: "
             "SELECT a.id AS account_id, b.id AS bill_id"
@@ -94,8 +95,26 @@ def _read(session: Session, mapping: DatabaseTable, since: Cursor | None, table:
         cursor = mapping.incremental.cursor
         raise MissingColumn(f"{place}: there is no cursor {cursor!r}. {listing(cursor, names)}")
     frame = session.rows(mapping, since)
+    if since is not None and mapping.incremental and not _is_kind(frame[mapping.incremental.cursor], since):
+        # Not even the last row came back, or the column has another type now: the two do not compare.
+        frame = session.rows(mapping, None)
     _check_rows(mapping, frame, place)
     return with_lacking(frame.drop(PROVENANCE, strict=False).sort(pl.all()), mapping.read.may_lack)
+
+
+def _renamed(mapping: DatabaseTable, names: list[str]) -> set[str]:
+    """Columns whose twin of a query SQLite has named `id:1`."""
+    twins = [re.fullmatch(r"(.+):\d+", name) for name in names if mapping.query]
+    return {twin[1] for twin in twins if twin and twin[1] in names}
+
+
+def _is_kind(cells: pl.Series, since: Cursor) -> bool:
+    """Whether a cursor column has values, of the kind that it had when it was read before."""
+    if cells.is_empty():
+        return False
+    if isinstance(cells.dtype, pl.Datetime):
+        return isinstance(since, datetime) and (since.tzinfo is None) == (cells.dtype.time_zone is None)
+    return cells.dtype.is_integer() if isinstance(since, int) else type(since) is date and cells.dtype == pl.Date
 
 
 def _check_rows(mapping: DatabaseTable, frame: pl.DataFrame, place: str) -> None:
@@ -117,4 +136,9 @@ def _check_rows(mapping: DatabaseTable, frame: pl.DataFrame, place: str) -> None
         raise DatabaseError(
             f"{place}: the cursor {name!r} is blank in {blank:,} rows, whose changes would be missed. Fill it in a "
             f"`query`: SELECT *, COALESCE({name}, created_at) AS changed_at"
+        )
+    if cursor.dtype.is_temporal() and cursor.filter(~cursor.dt.year().is_between(1, 9999)).len():
+        raise DatabaseError(
+            f"{place}: the cursor {name!r} has values before the year 1 or after 9999, which no later run could go on "
+            "from. Correct them, or leave these rows out by a `query`"
         )

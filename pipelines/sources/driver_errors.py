@@ -33,6 +33,7 @@ _ADVICE = {
     "42501": "the user of the database may not read it. Grant SELECT on what is read to that user",
     "42601": "`query` is not one SELECT. Write a single SELECT without comments after it; nothing else is run",
     "25006": "`query` tries to write, and a source is only ever read. Take that out of the query",
+    "22021": "a text of the database is not UTF-8. Correct it there, or take the column out of a `query`",
     "57014": "the reading was stopped after {seconds} seconds. Read less (`incremental`, an index on its cursor, a "
     "narrower `query`), or raise `timeout_seconds`",
     "28000": "the database refused the user or the password. Correct {variable}",
@@ -45,7 +46,10 @@ _IN_WORDS: tuple[tuple[str, str], ...] = (
     ("database .* does not exist", "3D000"),
     ("no such table|Table with name|table or view does not exist|Not found: Table|Invalid object name", "42P01"),
     ("no such column|Binder Error|invalid identifier|Invalid column name", "42703"),
-    ("syntax error|Parser Error", "42601"),
+    ("syntax error|Parser Error|incomplete input|unrecognized token", "42601"),
+    ("attempt to write a readonly", "25006"),
+    ("Could not decode to UTF-8", "22021"),
+    ("no such function|ambiguous column|misuse of|wrong number of arguments", REFUSED),
 )
 """Pattern of the words of a driver that gives no SQLSTATE, and the SQLSTATE that it means."""
 _OF_ADDRESS: tuple[tuple[str, type[SourceError], str], ...] = (
@@ -56,7 +60,7 @@ _OF_ADDRESS: tuple[tuple[str, type[SourceError], str], ...] = (
         "no database answers at the address in {variable}. Does it run, and can it be reached from here?",
     ),
     (
-        "Failed to connect|failed to open|unable to open",
+        "Failed to connect|failed to open|unable to open|Cannot open file|file is not a database|malformed",
         DatabaseError,
         "the address in {variable} does not work. Correct it",
     ),

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from warehouse.files import clear_unfinished
 from warehouse.hashing import frame_hash
 from warehouse.landing import land_raw, raw_path, read_raw_batch
 
@@ -104,3 +105,17 @@ landing.land_raw(pathlib.Path(sys.argv[1]), "stripe", "customers", "b1", pl.Data
 def test_a_batch_id_cannot_leave_its_directory(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="is no file name"):
         land_raw(tmp_path, "stripe", "customers", name, FRAME)
+
+
+def test_what_another_writer_finishes_meanwhile_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / ".tmp-a").write_text("whole")
+    lstat = Path.lstat
+
+    def finished(path):
+        if path.name == ".tmp-a":
+            path.rename(tmp_path / "a")
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", finished)
+    clear_unfinished(tmp_path, before=datetime.now(UTC))
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 from pipelines import assets, loading
 from pipelines.checking import check_sources
 from pipelines.cli import app
-from pipelines.config import DatabaseSource, load_settings
+from pipelines.config import ConfigError, DatabaseSource, load_settings
 from pipelines.execute import run_job
 from pipelines.run import published_dir
 from pipelines.sources.any_database import query_of
 from pipelines.sources.databases import read_database
+from pipelines.sources.driver_errors import DatabaseError
 from schemas.sources import CONTRACTS
 from schemas.validation import PROVENANCE, SourceError, SourceUnavailable
 from tests.pipelines.sources.servers import config, free_port, home_of_server
@@ -578,3 +579,81 @@ def test_sqlite_is_read_as_text_from_a_file_that_stays_as_it_is(tmp_path, monkey
     assert "the address in SHOP_DB does not work" in message(config(tmp_path, CUSTOMERS))
     assert path.read_bytes() == before
     assert not path.with_name("a shop?.db.away").exists()
+
+
+def test_sqlite_tells_columns_of_one_name(tmp_path, monkeypatch):
+    """It names the second `id:1` by itself, and the first would be taken for what is meant."""
+    path = tmp_path / "shop.db"
+    with sqlite3.connect(path) as con:
+        con.execute("CREATE TABLE clients AS SELECT 1 AS id, 2 AS id, 'Ana' AS name, '2026-01-01' AS since")
+    con.close()
+    monkeypatch.setenv("SHOP_DB", f"sqlite:///{path}")
+    joined = CUSTOMERS.replace("table: clients", "query: SELECT a.id, b.id, a.name, a.since FROM clients a, clients b")
+    assert "several columns of the name id" in message(config(tmp_path, joined))
+    frame = read_database("shop", config(tmp_path, CUSTOMERS), {})["customers"].frame
+    assert frame["id:1"].to_list() == ["2"]
+
+
+@pytest.mark.parametrize("cursor", ["_row", "_file", "_source"])
+def test_a_cursor_is_no_name_under_which_we_keep_where_rows_came_from(tmp_path, cursor):
+    """How far a table was read would be told by our own numbers, and what has a smaller one never be read."""
+    with pytest.raises(ConfigError, match=f"the cursor cannot be {cursor}"):
+        config(tmp_path, INCREMENTAL.replace("changed_at", cursor))
+
+
+@needs_postgresql
+def test_a_value_that_breaks_a_query_is_printed_nowhere(tmp_path, sql, by_sqlalchemy, caplog):
+    sql("CREATE TABLE clients AS SELECT 1 AS id, 'ana@private.example' AS email")
+    refused = message(
+        config(tmp_path, "      customers: {query: 'SELECT CAST(email AS int) AS customer_id FROM clients'}\n")
+    )
+    assert "SQLSTATE 22P02" in refused
+    assert "private" not in refused + caplog.text
+
+
+@needs_postgresql
+def test_a_cursor_of_decimals_is_told_also_where_one_is_no_number(tmp_path, sql, by_sqlalchemy):
+    sql("CREATE TABLE clients AS SELECT 1 AS id, 'Ana' AS name, now() AS since, CAST('NaN' AS numeric) AS changed_at")
+    assert "no time, day or whole number" in message(config(tmp_path, INCREMENTAL))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("SELECT 1 AS customer_id /* x", "is not one SELECT"),
+        ("SELECT nonsense(1) AS customer_id", "refused the query"),
+        ("SELECT CAST(x'636166e9' AS TEXT) AS customer_id", "not UTF-8"),
+    ],
+)
+def test_what_sqlite_refuses_is_not_tried_again(tmp_path, monkeypatch, query, expected):
+    sqlite3.connect(tmp_path / "shop.db").execute("CREATE TABLE t (id)").connection.close()
+    monkeypatch.setenv("SHOP_DB", f"sqlite:///{tmp_path}/shop.db")
+    assert expected in message(config(tmp_path, f'      customers: {{query: "{query}"}}\n'), DatabaseError)
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path, monkeypatch):
+    (tmp_path / "shop.db").write_text("id,name\n" * 1_000)
+    monkeypatch.setenv("SHOP_DB", f"sqlite:///{tmp_path}/shop.db")
+    assert "the address in SHOP_DB does not work" in message(config(tmp_path, CUSTOMERS), DatabaseError)
+
+
+def test_infinity_of_duckdb_is_blank(tmp_path, monkeypatch):
+    """Written as the last day of the year 9999 it would be an end that is known, and leave no committed MRR."""
+    pytest.importorskip("duckdb_engine")
+    with duckdb.connect(tmp_path / "shop.duckdb") as con:
+        con.execute(
+            "CREATE TABLE clients AS SELECT 1 AS id, 'infinity'::TIMESTAMP AS a, 'infinity'::TIMESTAMPTZ AS b, "
+            "'-infinity'::DATE AS c, 'infinity'::DATE AS d, DATE '9999-12-30' AS e, map {DATE '2026-01-01': 1} AS f"
+        )
+    monkeypatch.setenv("SHOP_DB", f"duckdb:///{tmp_path}/shop.duckdb")
+    frame = read_database(
+        "shop", config(tmp_path, "      customers: {table: clients, columns: {customer_id: id}}\n"), {}
+    )
+    row = frame["customers"].frame.drop(PROVENANCE).row(0)
+    assert row == ("1", None, None, None, None, "9999-12-30", "{datetime.date(2026, 1, 1): 1}")
+
+
+@needs_postgresql
+def test_a_cursor_from_which_no_run_could_go_on_is_told(tmp_path, sql):
+    sql(CLIENTS + TWO.replace("'2026-01-02')", "'20000-01-02')"))
+    assert "after 9999" in message(config(tmp_path, INCREMENTAL))

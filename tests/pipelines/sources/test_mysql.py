@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pymysql
@@ -171,3 +171,34 @@ def test_only_what_is_new_or_changed_is_read_from_the_cursor_on(tmp_path: Path, 
     sql("INSERT INTO customers VALUES (3, 'Cam', '2026-01-02 10:00:00.250001')")
     again = read_database("shop", source, {"customers": datetime(2026, 1, 2, 10, 0, 0, 250_000)})["customers"].frame
     assert again["id"].to_list() == ["2", "3"]
+
+
+def test_numbers_of_single_precision_keep_their_digits(tmp_path: Path, sql: Callable[[str], None]) -> None:
+    """MySQL shows six digits of a FLOAT: 1234570 for 1234567, a wrong amount that breaks no rule."""
+    sql("CREATE TABLE customers (id INT, name FLOAT, seen FLOAT(12, 2), whole FLOAT)")
+    sql("INSERT INTO customers VALUES (1, 1234567, 1234567.89, 19.99), (2, 123456.78, NULL, -1e20), (3, NULL, 0, 0.1)")
+    frame = read_database("shop", config(tmp_path, CUSTOMERS), {})["customers"].frame.drop(PROVENANCE)
+    assert frame.rows() == [
+        ("1", "1234567.0", "1234567.88", "19.99"),
+        ("2", "123456.78", None, "-100000000000000000000"),
+        ("3", None, "0.0", "0.1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "since", "rows"),
+    [
+        ("DATE", datetime(2026, 2, 5, 18), 2),
+        ("DATETIME", datetime(2026, 2, 5, 18, tzinfo=UTC), 2),
+        ("DATETIME", datetime(2026, 2, 5), 1),
+        ("DATETIME", datetime(2027, 2, 5), 2),
+    ],
+)
+def test_where_the_cursor_does_not_compare_with_what_it_was_all_is_read(
+    tmp_path: Path, sql: Callable[[str], None], kind: str, since: datetime, rows: int
+) -> None:
+    """The column has another type now, or a backup was put back: rows would be passed over without a word."""
+    sql(f"CREATE TABLE customers (id INT, name TEXT, seen {kind})")
+    sql("INSERT INTO customers VALUES (1, 'Ana', '2026-01-05'), (2, 'Ben', '2026-02-05')")
+    source = config(tmp_path, CUSTOMERS + "        incremental: {cursor: seen}\n")
+    assert read_database("shop", source, {"customers": since})["customers"].frame.height == rows
