@@ -66,16 +66,18 @@ def superset(python_with, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     try:
         yield _client(f"http://127.0.0.1:{port}")
     finally:
-        server.terminate()
+        server.kill()
         server.wait()
 
 
 def _client(address: str) -> Call:
     def call(path: str, body: Any = None, token: str = "") -> Any:
-        kind, data = "application/json", None if body is None else json.dumps(body).encode()
+        kind, data = "application/json", None
         if isinstance(body, bytes):
             kind, part = "multipart/form-data; boundary=part", 'name="formData"; filename="dashboard.zip"'
             data = f"--part\r\nContent-Disposition: form-data; {part}\r\n\r\n".encode() + body + b"\r\n--part--\r\n"
+        elif body is not None:
+            data = json.dumps(body).encode()
         headers = {"Content-Type": kind} | ({"Authorization": f"Bearer {token}"} if token else {})
         request = urllib.request.Request(f"{address}{path}", data=data, headers=headers)
         try:
