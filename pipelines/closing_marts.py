@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from pipelines import accounts, core
-from pipelines.run import Run, with_own_ids, write
+from pipelines.run import Run, append, with_own_ids, write
 from schemas.catalogue import CATALOGUE
 from schemas.contract import polars_schema, table_name
 from schemas.marts_closing import (
@@ -239,14 +239,14 @@ def _close(con: duckdb.DuckDBPyConnection, run: Run, months: list[date], closed:
         piece = months[start : start + _MONTHS_AT_ONCE]
         moved = _movements(con, "period_start BETWEEN ? AND ?", [piece[0], piece[-1]])
         rows = restatements.movements_to_report(moved, known, reported, piece)
-        _add(con, run, "marts.as_reported_accounts", rows)
+        append(con, run, "marts.as_reported_accounts", rows)
         known, reported = known.clear(), reported.clear()
     values = con.sql(
         f"SELECT {names.columns(list(_VALUES))} FROM marts.kpi_values "  # names of our own
         "WHERE grain = 'month' AND period_end > ? AND period_end <= ?",
         params=[months[0], _after(months[-1])],
     ).pl()
-    _add(con, run, "marts.as_reported", restatements.kpi_rows(values))
+    append(con, run, "marts.as_reported", restatements.kpi_rows(values))
     hashes = {}
     for name, (table, contract) in closing.TABLES.items():
         empty = frame_hash(pl.DataFrame(schema=polars_schema(contract)))
@@ -258,7 +258,7 @@ def _close(con: duckdb.DuckDBPyConnection, run: Run, months: list[date], closed:
     facts = pl.DataFrame({"month": months, **hashes}).with_columns(
         closed_on=pl.lit(run.as_of), rules_version=pl.lit(run.rules_version)
     )
-    _add(con, run, "marts.closed_months", facts)
+    append(con, run, "marts.closed_months", facts)
 
 
 _MONTHS_AT_ONCE = 12
@@ -267,11 +267,6 @@ _VALUES = (
     "period_end",
     *(name for name in polars_schema(AsReported) if name not in ("month", "policy_version")),
 )
-
-
-def _add(con: duckdb.DuckDBPyConnection, run: Run, table: str, rows: pl.DataFrame) -> None:
-    contract = next(one for one in CONTRACTS if table_name(one) == table)
-    store.insert(con, table, store.conform(rows.with_columns(policy_version=pl.lit(run.policy.version)), contract))
 
 
 def _account_differences(con: duckdb.DuckDBPyConnection, closed: list[date]) -> pl.DataFrame:

@@ -237,8 +237,7 @@ def _emptied_rows(source: str, table: str, pairs: pl.DataFrame) -> pl.DataFrame:
 def _rewrite(settings: Settings, erased: Erased, batches: list[_Batch]) -> None:
     """Puts what is left in place of the batches. They keep their ids, also when a source gives the same rows again."""
     raw = raw_dir(settings)
-    for folder in files.found(raw, "*/*"):
-        files.clear_unfinished(folder)
+    files.clear_unfinished(raw, within="*/*/")
     newest: dict[tuple[str, str], str] = {}
     for load in loads(raw):
         for table, landed in load.batches.items():

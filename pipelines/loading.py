@@ -147,8 +147,8 @@ def extract(
     to do.
     """
     reach(raw_dir)
-    for folder in (raw_dir / _LOADS, *found(raw_dir / name, "*")):
-        clear_unfinished(folder)
+    clear_unfinished(raw_dir / _LOADS)
+    clear_unfinished(raw_dir / name, within="*/")
     erased = _finished_erasures(raw_dir)
     if isinstance(source, SampleSource):
         company = sample_company(source.accounts, source.seed, as_of)

@@ -7,7 +7,7 @@ import polars as pl
 
 from pipelines.accounts import all_changes, identities
 from pipelines.core import Progress
-from pipelines.run import Run, read, staged, write
+from pipelines.run import Run, append, read, staged, write
 from schemas.contract import empty_frame
 from schemas.marts_vendor_mrr import BUCKETS
 from schemas.tables import PUBLISHED
@@ -41,7 +41,7 @@ def build_vendor_mrr(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
         if not statements.is_empty():
             progress("MRR against the vendor's own")
             for services in _compared(con, run, statements):
-                store.insert(con, SERVICES, store.conform(services, contract))
+                append(con, run, SERVICES, services)
                 sums.append(vendor_mrr_sums(services))
     return {DIFFERENCES: write(con, run, DIFFERENCES, vendor_mrr_differences(pl.concat(sums), run.as_of))}
 

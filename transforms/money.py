@@ -2,6 +2,8 @@
 
 import polars as pl
 
+from schemas.currencies import EXPONENTS
+
 PERIODS_PER_YEAR = {"day": 365, "week": 52, "month": 12, "quarter": 4, "half_year": 2, "year": 1}
 """Definitions section 0, annualise."""
 
@@ -28,3 +30,8 @@ def periods_per_year(interval: pl.Expr) -> pl.Expr:
 def convert(amount: pl.Expr, rate: pl.Expr) -> pl.Expr:
     """Native minor units at an integer rate (see `RATE_SCALE`) in reporting minor units, rounded half-even."""
     return divide_half_even(amount.cast(pl.Int128) * rate, RATE_SCALE)
+
+
+def mrr_of(arr_minor: int, currency: str) -> float:
+    """A twelfth of annualised minor units, in major units, for reading. Definitions section 0."""
+    return float(arr_minor / 12 / 10 ** EXPONENTS[currency])

@@ -49,13 +49,14 @@ def unfinished(path: Path) -> Path:
     return path.with_name(UNFINISHED + path.name)
 
 
-def clear_unfinished(folder: Location, before: datetime | None = None) -> None:
-    """Removes what killed writers left in a folder: all of it, or what was last touched before a moment.
+def clear_unfinished(folder: Location, within: str = "", before: datetime | None = None) -> None:
+    """Removes what killed writers left in a folder, or in folders `within` it (`*/`): all of it, or what was last
+    touched before a moment.
 
     Call it where nobody else writes into the folder, or with a moment before which nobody who still writes began. An
     object store has nothing unfinished.
     """
-    for path in folder.glob(f"{UNFINISHED}*") if isinstance(folder, Path) else ():
+    for path in folder.glob(f"{within}{UNFINISHED}*") if isinstance(folder, Path) else ():
         # What another writer has given its name in the meantime is not there any more.
         with suppress(FileNotFoundError):
             if before is not None and path.lstat().st_mtime >= before.timestamp():

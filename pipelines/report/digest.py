@@ -16,7 +16,7 @@ from pipelines.report.parts import Maker
 from pipelines.report.published import Published, Scope, find_scope
 from pipelines.report.texts import NO_VALUE
 from pipelines.show import HEADLINES, UnknownName, find_kpi
-from schemas.currencies import EXPONENTS
+from transforms.money import mrr_of
 
 LISTED = 5
 _RUNNING = ("mrr", "customers", "new_mrr", "churn_mrr")
@@ -130,7 +130,7 @@ def _reasons(make: Maker) -> Part | None:
     ]
     causes += [(f"{make.named('churn')}, {make.named(kind)}", -row[f"churn_{kind}_arr_minor"]) for kind in _CHURN_TYPES]
     told = sorted((one for one in causes if one[1]), key=lambda one: -abs(one[1]))[:LISTED]
-    lines = [Line(name, _signed(make, _monthly(arr_minor, row["currency"]))) for name, arr_minor in told]
+    lines = [Line(name, _signed(make, mrr_of(arr_minor, row["currency"]))) for name, arr_minor in told]
     scope = make.published.scope
     here = {"grain": scope.grain, "period_start": scope.start}
     left = make.published.where("marts.churn_reasons", scope.slice | here).to_dicts()
@@ -160,7 +160,7 @@ def _accounts(make: Maker) -> list[Part]:
         lines = [
             Line(
                 row["account_id"],
-                _signed(make, _monthly(row["change"], currency), currency),
+                _signed(make, mrr_of(row["change"], currency), currency),
                 make.named(row["category"]),
                 is_data=True,
             )
@@ -217,11 +217,6 @@ def _late(make: Maker) -> list[str]:
     return (
         [make.say("loads_incomplete", tables=", ".join(f"{source}.{table}" for source, table in rows))] if rows else []
     )
-
-
-def _monthly(arr_minor: int, currency: str) -> float:
-    """MRR = ARR / 12, in major units."""
-    return float(arr_minor / 12 / 10 ** EXPONENTS[currency])
 
 
 def _signed(make: Maker, amount: float, currency: str | None = None) -> str:

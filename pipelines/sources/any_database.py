@@ -100,42 +100,35 @@ _MEANT = {
 """What a vendor's number of an error means in the SQLSTATE of PostgreSQL."""
 
 
-class Session:
-    """A connection whose rows stay at the server until they are fetched."""
+class Relation:
+    """A table or query, and the columns that it has."""
 
-    def __init__(self, connection: Connection, seconds: int) -> None:
-        self._connection = connection
-        self._seconds = seconds
-
-    def columns(self, mapping: DatabaseTable) -> list[str]:
-        """The names of the columns of a table or query. Raises `DriverError`."""
-        return self._described(mapping)[0]
-
-    def _described(self, mapping: DatabaseTable) -> tuple[list[str], set[str]]:
-        """The names of the columns, and those that MySQL would round to six digits."""
+    def __init__(self, connection: Connection, seconds: int, mapping: DatabaseTable) -> None:
+        self._connection, self._seconds, self._mapping = connection, seconds, mapping
         with self._run(query_of(mapping).where(sql("1 = 0"))) as found:
-            names = list(found.keys())
+            self.columns = list(found.keys())
             described = found.cursor.description if found.cursor is not None else ()
-            is_mysql = self._connection.dialect.name in ("mysql", "mariadb")
-            return names, {
-                name
-                for name, one in zip(names, described, strict=False)
-                if is_mysql and one[1] == _MYSQL_FLOAT and one[5] == _AS_MANY_DECIMALS_AS_NEEDED
-            }
+        is_mysql = connection.dialect.name in ("mysql", "mariadb")
+        # What MySQL would round to six digits.
+        self._singles = {
+            name
+            for name, one in zip(self.columns, described, strict=False)
+            if is_mysql and one[1] == _MYSQL_FLOAT and one[5] == _AS_MANY_DECIMALS_AS_NEEDED
+        }
 
-    def rows(self, mapping: DatabaseTable, since: Any) -> pl.DataFrame:
+    def rows(self, since: Any) -> pl.DataFrame:
         """All rows, or those from a value of the cursor column on and those without one. Raises `DriverError`.
 
         Every column is text, but for the cursor. The time allowed is also measured here, between two batches.
         """
-        typed = mapping.incremental.cursor if mapping.incremental else None
+        typed = self._mapping.incremental.cursor if self._mapping.incremental else None
+        exact = _exact(self.columns, self._singles) if self._singles else None
         until = time.monotonic() + self._seconds
-        columns, singles = self._described(mapping)
-        with self._run(query_of(mapping, since, _exact(columns, singles) if singles else None)) as found:
+        with self._run(query_of(self._mapping, since, exact)) as found:
             names = list(found.keys())
             batches = [_frame(names, [], typed)]
             for rows in found.partitions(_ROWS_A_BATCH):
-                batches.append(_frame(names, rows, typed, singles))
+                batches.append(_frame(names, rows, typed, self._singles))
                 if time.monotonic() > until:
                     raise DriverError("57014")
         return pl.concat([batch for batch in batches if batch.height] or batches, how="vertical_relaxed")
@@ -148,6 +141,17 @@ class Session:
                 yield found
             finally:
                 found.close()
+
+
+class Session:
+    """A connection whose rows stay at the server until they are fetched."""
+
+    def __init__(self, connection: Connection, seconds: int) -> None:
+        self._connection, self._seconds = connection, seconds
+
+    def relation(self, mapping: DatabaseTable) -> Relation:
+        """Looks what columns there are. Raises `DriverError`."""
+        return Relation(self._connection, self._seconds, mapping)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Protocol
 import polars as pl
 
 from pipelines.config import DatabaseSource, DatabaseTable
-from pipelines.sources.driver_errors import DatabaseError, DriverError, UnreadableAddress, problem
+from pipelines.sources.driver_errors import NAME_EACH, DatabaseError, DriverError, UnreadableAddress, problem
 from pipelines.sources.files import RawTable, with_lacking
 from pipelines.sources.headers import MissingColumn, bind, listing
 from schemas.sources import CONTRACTS
@@ -25,14 +25,20 @@ _POSTGRESQL = ("postgresql", "postgres")
 _EXAMPLE = "postgresql://reader:PASSWORD@host:5432/billing, mysql://... or sqlite:////path/to/file.db"
 
 
-class Session(Protocol):
-    """An open database. Errors are `DriverError`."""
+class Relation(Protocol):
+    """A table or query of an open database, of which the columns are known. Errors are `DriverError`."""
 
-    def columns(self, mapping: DatabaseTable) -> list[str]:
-        """The names of the columns of a table or query."""
+    columns: list[str]
 
-    def rows(self, mapping: DatabaseTable, since: Cursor | None) -> pl.DataFrame:
+    def rows(self, since: Cursor | None) -> pl.DataFrame:
         """All rows, or those from a value of the cursor column on and those without one."""
+
+
+class Session(Protocol):
+    """An open database."""
+
+    def relation(self, mapping: DatabaseTable) -> Relation:
+        """Looks what columns there are. Raises `DriverError`."""
 
 
 def read_database(source: str, spec: DatabaseSource, since: Mapping[str, Cursor]) -> dict[str, RawTable]:
@@ -84,20 +90,18 @@ def _translated(place: str, spec: DatabaseSource) -> Iterator[None]:
 
 
 def _read(session: Session, mapping: DatabaseTable, since: Cursor | None, table: str, place: str) -> pl.DataFrame:
-    names = session.columns(mapping)
+    relation = session.relation(mapping)
+    names = relation.columns
     if twins := sorted({name for name in names if names.count(name) > 1} | _renamed(mapping, names)):
-        raise DatabaseError(
-            f"{place}: the query gives several columns of the name {', '.join(twins)}. Give each a name of its own: "
-            "SELECT a.id AS account_id, b.id AS bill_id"
-        )
+        raise DatabaseError(f"{place}: the query gives several columns of the name {', '.join(twins)}. {NAME_EACH}")
     bind(mapping, CONTRACTS[table], [*names, *mapping.read.may_lack, *mapping.let], place)
     if mapping.incremental and mapping.incremental.cursor not in names:
         cursor = mapping.incremental.cursor
         raise MissingColumn(f"{place}: there is no cursor {cursor!r}. {listing(cursor, names)}")
-    frame = session.rows(mapping, since)
+    frame = relation.rows(since)
     if since is not None and mapping.incremental and not _is_kind(frame[mapping.incremental.cursor], since):
         # Not even the last row came back, or the column has another type now: the two do not compare.
-        frame = session.rows(mapping, None)
+        frame = relation.rows(None)
     _check_rows(mapping, frame, place)
     return with_lacking(frame.drop(PROVENANCE, strict=False).sort(pl.all()), mapping.read.may_lack)
 

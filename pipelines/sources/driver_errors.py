@@ -25,11 +25,12 @@ class DriverError(Exception):
         self.sqlstate = sqlstate or ""
 
 
+NAME_EACH = "Give each a name of its own: SELECT a.id AS account_id, b.id AS bill_id"
+
 _ADVICE = {
     "42P01": "the database has no such table{named}. Write its schema too, in the case of letters that it has there",
     "42703": "the query names a column that is not there{named}. Correct `query`",
-    "42701": "the query gives several columns of one name. Give each a name of its own: "
-    "SELECT a.id AS account_id, b.id AS bill_id",
+    "42701": f"the query gives several columns of one name. {NAME_EACH}",
     "42501": "the user of the database may not read it. Grant SELECT on what is read to that user",
     "42601": "`query` is not one SELECT. Write a single SELECT without comments after it; nothing else is run",
     "25006": "`query` tries to write, and a source is only ever read. Take that out of the query",

@@ -18,33 +18,42 @@ from warehouse.names import quoted
 _BEGIN = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL statement_timeout = {milliseconds}"
 
 
+class Relation:
+    """A table or query, and the columns that it has."""
+
+    def __init__(self, cursor: Any, mapping: DatabaseTable) -> None:
+        self._cursor, self._mapping = cursor, mapping
+        self._name = (
+            ".".join(map(quoted, mapping.table.split("."))) if mapping.table else f"({mapping.query}\n) AS found"
+        )
+        self._schema: pa.Schema = self._arrow(f"SELECT * FROM {self._name} LIMIT 0").schema
+        self.columns: list[str] = list(self._schema.names)
+
+    def rows(self, since: Any) -> pl.DataFrame:
+        """All rows, or those from a value of the cursor column on and those without one. Raises `DriverError`."""
+        columns = ", ".join(map(_column, self._schema))
+        condition = ""
+        if self._mapping.incremental and since is not None:
+            name = quoted(self._mapping.incremental.cursor)
+            condition = f" WHERE {name} >= {_literal(since)} OR {name} IS NULL"
+        # Read by COPY in batches, one after the other; only this way do errors on the way carry their SQLSTATE.
+        return pl.DataFrame(self._arrow(f"SELECT {columns} FROM {self._name}{condition}"))
+
+    def _arrow(self, query: str) -> pa.Table:
+        with _translated():
+            self._cursor.execute(query)
+            return self._cursor.fetch_arrow_table()
+
+
 class Session:
     """A transaction that cannot write."""
 
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
 
-    def columns(self, mapping: DatabaseTable) -> list[str]:
-        """The names of the columns of a table or query. Raises `DriverError`."""
-        return list(self._schema(mapping).names)
-
-    def rows(self, mapping: DatabaseTable, since: Any) -> pl.DataFrame:
-        """All rows, or those from a value of the cursor column on and those without one. Raises `DriverError`."""
-        columns = ", ".join(map(_column, self._schema(mapping)))
-        condition = ""
-        if mapping.incremental and since is not None:
-            name = quoted(mapping.incremental.cursor)
-            condition = f" WHERE {name} >= {_literal(since)} OR {name} IS NULL"
-        # Read by COPY in batches, one after the other; only this way do errors on the way carry their SQLSTATE.
-        return pl.DataFrame(self._arrow(f"SELECT {columns} FROM {_relation(mapping)}{condition}"))
-
-    def _schema(self, mapping: DatabaseTable) -> pa.Schema:
-        return self._arrow(f"SELECT * FROM {_relation(mapping)} LIMIT 0").schema
-
-    def _arrow(self, query: str) -> pa.Table:
-        with _translated():
-            self._cursor.execute(query)
-            return self._cursor.fetch_arrow_table()
+    def relation(self, mapping: DatabaseTable) -> Relation:
+        """Looks what columns there are. Raises `DriverError`."""
+        return Relation(self._cursor, mapping)
 
 
 @contextmanager
@@ -67,10 +76,6 @@ def _translated() -> Iterator[None]:
         yield
     except Error as error:
         raise DriverError(error.sqlstate, str(error)) from None
-
-
-def _relation(mapping: DatabaseTable) -> str:
-    return ".".join(map(quoted, mapping.table.split("."))) if mapping.table else f"({mapping.query}\n) AS found"
 
 
 def _column(field: pa.Field) -> str:
