@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from pipelines import core, health_marts, loading, reconciliation_marts, show, vendor_marts
+from pipelines import core, health_marts, loading, reconciliation_marts, reuse, show, vendor_marts
 from pipelines.config import PostgresqlDoor, Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
 from pipelines.journal import PROGRESS, Journal
@@ -130,17 +130,25 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         run = current_run(context, settings, run_options)
         step, zone = f"staging__{name}", run.policy.reporting_timezone
-        _progress(context, journal)(f"validate {name}")
+        progress = _progress(context, journal)
+        progress(f"validate {name}")
         with journal.step(step):
             try:
                 with warehouse.get_connection() as con:
-                    staged = loading.stage(con, name, source, raw_dir(settings), run.as_of, zone)
+                    staged = (
+                        loading.as_staged(con, name, source, raw_dir(settings)) if reuse.reusable(con, run) else None
+                    )
+                    if staged is None:
+                        reuse.forget(con)
+                        staged = loading.stage(con, name, source, raw_dir(settings), run.as_of, zone)
+                    else:
+                        progress(f"{name}: the rows are those that are staged")
             except (SourceError, OSError) as error:
                 _note_stale(settings, name, str(error))
                 raise dg.Failure(f"{error}", allow_retries=False) from error
             journal.loaded(step, staged)
         if not staged:
-            _progress(context, journal)(f"{name}: a later day is recorded, so this run only looks back")
+            progress(f"{name}: a later day is recorded, so this run only looks back")
         for table in staged or map(loading.not_loaded, tables):
             check = _refused_check(name, table)
             journal.checked(step, check, rows=table.rows_quarantined)
@@ -177,9 +185,16 @@ def _tables(settings: Settings, step: Step, deps: Sequence[dg.AssetKey]) -> dg.A
         progress(step.name.replace("_", " "))
         with journal.step(step.name):
             with warehouse.get_connection() as con:
-                step.build(con, run, progress)
+                same = reuse.reusable(con, run)
+                if same:
+                    progress(f"{step.name}: as in release {same.release.name}")
+                else:
+                    reuse.forget(con)
+                    step.build(con, run, progress)
                 results = [_built_result(con, run, table) for table in tables]
-                findings = audit(con, [one.table for one in invariants])
+                # What was audited and has not been written since need not be audited again.
+                held = {one.id for one in invariants if one.id not in same.warned} if same else set()
+                findings = audit(con, [one.table for one in invariants], held)
             yield from results
             for finding in findings:
                 check = _check_result(finding)

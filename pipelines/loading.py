@@ -33,7 +33,7 @@ from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_
 from transforms.completeness import LOOK_BACK_DAYS, missing_days, shrunk
 from transforms.quality import CHECKED_COLUMNS, REFERENCES, cross_check
 from transforms.subscription_states import PRICE_COLUMNS, with_prices
-from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
+from warehouse.batches import Batch, next_load_seq, read_batches, read_quarantine, record_batch, store_quarantine
 from warehouse.erased import Erased
 from warehouse.erased import load as load_erased
 from warehouse.files import UNFINISHED, Location, clear_unfinished, found, local_copy, reach, write_text
@@ -350,7 +350,6 @@ def stage(
                     _incomplete(con, name, source, table, batches[table], one.rows_in, former, as_of),
                 ),
             )
-            rules = quarantined.group_by("rule").agg(pl.struct("file", "row").n_unique().alias("rows")).sort("rule")
             staged.append(
                 StagedTable(
                     table,
@@ -362,10 +361,32 @@ def stage(
                     counts.new,
                     counts.changed,
                     counts.tombstoned,
-                    dict(rules.iter_rows()),
+                    _rules(quarantined),
                 )
             )
     return staged
+
+
+def as_staged(con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: Location) -> list[StagedTable] | None:
+    """What became of the newest load of a source, if it is the one that was staged last; None if it is another."""
+    batches = newest_load(raw_dir, name).batches
+    known = read_batches(con).filter(pl.col("source") == name).unique("table", keep="last", maintain_order=True)
+    staged = {row["table"]: row for row in known.iter_rows(named=True)}
+    same = {table: f"{batch.batch_id}-{_mapping_hash(source, table)}" for table, batch in batches.items()}
+    if any(table not in staged or staged[table]["content_hash"] != content for table, content in same.items()):
+        return None
+    found = []
+    for row in (staged[table] for table in batches):
+        rules = _rules(read_quarantine(con, row["batch_id"]))
+        rows = [row[column] for column in ("rows_extracted", "rows_accepted", "rows_quarantined", "rows_superseded")]
+        found.append(StagedTable(row["table"], row["batch_id"], *rows, 0, 0, 0, rules))
+    return found
+
+
+def _rules(quarantined: pl.DataFrame) -> dict[str, int]:
+    """Refused rows by rule."""
+    rows = quarantined.group_by("rule").agg(pl.struct("file", "row").n_unique().alias("rows")).sort("rule")
+    return dict(rows.iter_rows())
 
 
 def _incomplete(

@@ -17,8 +17,9 @@ There is one publisher at a time: whoever holds the private warehouse file, whic
 """
 
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -82,6 +83,7 @@ def publish(
     stale_sources: Mapping[str, str] | None = None,
     without: Mapping[str, Sequence[str]] | None = None,
     sort: Mapping[str, Sequence[str]] | None = None,
+    same_but_for: tuple[Release, Collection[str]] | None = None,
     keep: int = 3,
 ) -> Release:
     """Publishes tables and views of the warehouse as a new release, all of it or nothing.
@@ -89,8 +91,9 @@ def publish(
     `release` is a name that was never used before; `tables` are full names, views after what they read; `without` names
     the columns of a table that stay in the private warehouse. Views are published as views of the DuckDB files, without
     Parquet. Rows keep their stored order, which equal content gives equally; a table whose rows were merged has none
-    and is put in that of its `sort` columns, which no two rows share. Of the releases the newest `keep` stay. Call it
-    outside a transaction.
+    and is put in that of its `sort` columns, which no two rows share. `same_but_for`: a release that this one equals
+    but for some tables; its files are taken over. Of the releases the newest `keep` stay. Call it outside a
+    transaction.
 
     Errors: ValueError for a bad name, or a column type that Parquet readers get wrong; FileExistsError where the
     release exists. After any error or kill the former release is still the published one, and the next call clears
@@ -105,7 +108,10 @@ def publish(
     _clear_unfinished(published_dir.resolve())
     aside = files.unfinished(target)
     files.make_folder(aside)
-    rows = _build(con, aside, tables, without or {}, sort or {})
+    if same_but_for:
+        rows = _build_on(con, aside, *same_but_for, without or {}, sort or {})
+    else:
+        rows = _build(con, aside, tables, without or {}, sort or {})
     facts = {"release": release, "as_of": as_of.isoformat(), "policy_version": policy_version}
     facts |= {"published_at": published_at.isoformat()}
     files.write_text(aside / "release.json", _json(facts | {"rows": rows}))
@@ -208,6 +214,38 @@ def _build(
         _run_inside(con, _ATTACHED, statements)
         con.execute(f"CHECKPOINT {_ATTACHED}")
     return rows
+
+
+def _build_on(
+    con: duckdb.DuckDBPyConnection,
+    directory: Path,
+    former: Release,
+    tables: Collection[str],
+    without: Mapping[str, Sequence[str]],
+    sort: Mapping[str, Sequence[str]],
+) -> dict[str, int]:
+    """Takes over the files of a former release, but writes these tables anew; rows per table.
+
+    Parquet files get a second name: no file of a release is ever written again.
+    """
+    known, comments = columns_of_all(con), comments_of_all(con)
+    shutil.copyfile(former.database, directory / former.database.name)
+    for path in sorted(former.path.glob("*/*.parquet")):
+        schema = path.parent.name
+        (directory / schema).mkdir(exist_ok=True)
+        if f"{schema}.{path.stem}" not in tables:
+            os.link(path, directory / schema / path.name)
+    rows: dict[str, int] = {}
+    statements: list[str] = []
+    with _attached(con, directory / former.database.name):
+        for name in tables:
+            published = [column for column in _columns_of(known, name) if column.name not in without.get(name, ())]
+            con.execute(f"DROP TABLE {_ATTACHED}.{names.relation(name)}")
+            rows[name] = _copy_table(con, name, directory, published, sort.get(name, ()))
+            statements += _comments_of(name, "TABLE", comments, published)
+        _run_inside(con, _ATTACHED, statements)
+        con.execute(f"CHECKPOINT {_ATTACHED}")
+    return former.rows | rows
 
 
 def _copy_table(
