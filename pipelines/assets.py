@@ -1,7 +1,7 @@
 """The assets: raw -> staging -> facts -> marts -> published. Each says what it is and calls one function."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ import polars as pl
 
 from pipelines import core, health_marts, loading, reconciliation_marts, show, vendor_marts
 from pipelines.config import PostgresqlDoor, Settings, Source
-from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
+from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview, published_spec, source_origins
 from pipelines.journal import PROGRESS, Journal
 from pipelines.releasing import publish_run
 from pipelines.report import LANGUAGES, output
@@ -47,7 +47,8 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         for assets in (_raw(settings, name, source), _staging(settings, name, source))
     ]
     staged = [key for assets in loads for key in assets.keys if key.path[0] == "staging"]
-    built = [_tables(settings, step, _keys(step.reads) or staged) for step in STEPS]
+    by_table = {name: [key for key in staged if key.path[-1] == name] for name in CONTRACTS}
+    built = [_tables(settings, step, _keys(step.reads) or staged, by_table) for step in STEPS]
     release = _release(settings, sorted(key for assets in built for key in assets.keys))
     doors = [_postgresql(settings, settings.sources.postgresql)] if settings.sources.postgresql else []
     assets = [*loads, *built, release, *doors, _report(settings)]
@@ -111,7 +112,13 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
     """Validation of one source: accepted rows with their history, refused rows in quarantine with the rule."""
     tables = loading.source_tables(source)
     specs = [
-        asset_spec(("staging", name, table), CONTRACTS[table], deps=[_key("raw", name)], kinds={"duckdb", "pandera"})
+        asset_spec(
+            ("staging", name, table),
+            CONTRACTS[table],
+            source_origins(source, CONTRACTS[table]),
+            deps=[_key("raw", name)],
+            kinds={"duckdb", "pandera"},
+        )
         for table in tables
     ]
     checks = [
@@ -150,10 +157,12 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
     return staging
 
 
-def _tables(settings: Settings, step: Step, deps: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+def _tables(
+    settings: Settings, step: Step, deps: Sequence[dg.AssetKey], staged: Mapping[str, Sequence[dg.AssetKey]]
+) -> dg.AssetsDefinition:
     """One step that builds published tables, followed by the audit of what it built."""
     tables = step.tables
-    specs = [asset_spec(table.split("."), PUBLISHED[table], deps=deps, kinds={"duckdb", "polars"}) for table in tables]
+    specs = [published_spec(table, deps=deps, kinds={"duckdb", "polars"}, staged=staged) for table in tables]
     invariants = [invariant for invariant in INVARIANTS if _shown_by(invariant) in tables]
     checks = [
         dg.AssetCheckSpec(
