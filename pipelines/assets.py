@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 
 from pipelines import core, health_marts, loading, reconciliation_marts, show, vendor_marts
+from pipelines.checking import refused_by_rule
 from pipelines.config import PostgresqlDoor, Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview, published_spec, source_origins
 from pipelines.journal import PROGRESS, Journal
@@ -19,11 +20,14 @@ from pipelines.report import LANGUAGES, output
 from pipelines.resources import RunOptions, Warehouse, started_at
 from pipelines.run import Run, published_dir, raw_dir
 from pipelines.steps import STEPS, Step
+from schemas import catalogue
+from schemas.contract import polars_schema
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from schemas.validation import SourceError, SourceUnavailable
 from warehouse.audit import INVARIANTS, Finding, Invariant, audit
 from warehouse.batches import BATCHES
+from warehouse.names import relation
 from warehouse.postgres import PostgresError, publish_to_postgres
 from warehouse.publish import freshness, mark_stale, newest_release, open_published
 from warehouse.store import first_rows, row_count
@@ -142,6 +146,7 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
             try:
                 with warehouse.get_connection() as con:
                     staged = loading.stage(con, name, source, raw_dir(settings), run.as_of, zone)
+                    refused = refused_by_rule(con, [one.batch_id for one in staged if one.rows_quarantined])
             except (SourceError, OSError) as error:
                 _note_stale(settings, name, str(error))
                 raise dg.Failure(f"{error}", allow_retries=False) from error
@@ -149,7 +154,7 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
         if not staged:
             _progress(context, journal)(f"{name}: a later day is recorded, so this run only looks back")
         for table in staged or map(loading.not_loaded, tables):
-            check = _refused_check(name, table)
+            check = _refused_check(name, table, refused)
             journal.checked(step, check, rows=table.rows_quarantined)
             yield _staged_result(name, table)
             yield check
@@ -343,15 +348,27 @@ def _staged_result(name: str, table: loading.StagedTable) -> dg.MaterializeResul
     )
 
 
-def _refused_check(name: str, table: loading.StagedTable) -> dg.AssetCheckResult:
-    """Refused rows do not stop the run: they are counted here and wait in quarantine."""
+def _refused_check(name: str, table: loading.StagedTable, refused: pl.DataFrame) -> dg.AssetCheckResult:
+    """Refused rows do not stop the run: they wait in quarantine. Counts by rule, the first rows, and what to do."""
+    told = (
+        refused.filter(pl.col("batch_id") == table.batch_id)
+        .drop("batch_id")
+        .with_columns(pl.col("column").fill_null(""))
+    )
+    rows = table.rows_quarantined
     return dg.AssetCheckResult(
         asset_key=_key("staging", name, table.table),
         check_name="no_rows_refused",
-        passed=table.rows_quarantined == 0,
+        passed=rows == 0,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{table.rows_quarantined} rows refused; see staging.quarantine, batch {table.batch_id}",
-        metadata={"rows_by_rule": dg.MetadataValue.json(dict(table.rules))},
+        description=f"{rows} rows refused: mend them in the source, or its mapping in sources.yaml. "
+        f"staging.quarantine has them under batch {table.batch_id}"
+        if rows
+        else "no row was refused",
+        metadata={
+            "rows_by_rule": dg.MetadataValue.json(dict(table.rules)),
+            **({"first rows": dg.MetadataValue.md(as_markdown(told))} if rows else {}),
+        },
     )
 
 
@@ -362,15 +379,45 @@ def _built_result(con: duckdb.DuckDBPyConnection, run: Run, table: str) -> dg.Ma
         metadata={
             "dagster/row_count": row_count(con, table),
             "as_of": run.as_of.isoformat(),
+            **_period(con, table),
             "preview": dg.MetadataValue.md(preview(rows, PUBLISHED[table])),
             **_summary(con, table),
         },
     )
 
 
+def _period(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, dg.MetadataValue[Any]]:
+    """The first and the last day of the rows of a table that has one; nothing of an empty table."""
+    day = next((name for name in _DAYS if name in polars_schema(PUBLISHED[table])), None)
+    if day is None:
+        return {}
+    query = f"SELECT min({day}), max({day}) FROM {relation(table)}"  # names of our own
+    first, last = con.sql(query).fetchall()[0]
+    return {"data": dg.MetadataValue.text(f"{day} {first} to {last}")} if first else {}
+
+
+_DAYS = (
+    "period_start",
+    "month",
+    "day",
+    "valid_from",
+    "term_end",
+    "responded_on",
+    "created_on",
+    "booked_on",
+    "attempted_on",
+    "contract_start",
+    "due_on",
+)
+"""The column by which the rows of a table lie in time, the first that it has."""
+
+
 def _summary(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, dg.MetadataValue[Any]]:
-    """What is best read as a whole: the back-test of the health score, MRR against invoices and vendors by month."""
+    """What is best read as a whole: closing MRR, the back-test of health, MRR against invoices and vendors by month."""
     match table:
+        case catalogue.MOVEMENTS:
+            closing = con.sql(_CLOSING_MRR).fetchall()
+            return {"closing_mrr": dg.MetadataValue.float(closing[0][0])} if closing else {}
         case health_marts.BACKTEST:
             return {"back-test": dg.MetadataValue.md(as_markdown(health_marts.backtest_for_reading(con)))}
         case reconciliation_marts.BY_MONTH:
@@ -379,6 +426,12 @@ def _summary(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, dg.Metadat
             return {"by month": dg.MetadataValue.md(as_markdown(vendor_marts.for_reading(con, MONTHS_SHOWN)))}
         case _:
             return {}
+
+
+_CLOSING_MRR = f"""
+    SELECT closing_mrr FROM {catalogue.MOVEMENTS}
+    WHERE grain = 'month' AND series = 'net' AND basis = 'reporting' AND dimension = 'all'
+    ORDER BY period_start DESC LIMIT 1"""
 
 
 def _check_result(finding: Finding) -> dg.AssetCheckResult:
