@@ -366,6 +366,7 @@ def _refused_check(name: str, table: loading.StagedTable, refused: pl.DataFrame)
         if rows
         else "no row was refused",
         metadata={
+            "refused_rows": rows,
             "rows_by_rule": dg.MetadataValue.json(dict(table.rules)),
             **({"first rows": dg.MetadataValue.md(as_markdown(told))} if rows else {}),
         },
