@@ -57,6 +57,10 @@ class ClusterError(RuntimeError):
     """The cluster cannot do the work. The message says what to do, and holds no row."""
 
 
+class TaskFailed(RuntimeError):
+    """Why a task failed, in words that hold no row."""
+
+
 @dataclass(frozen=True)
 class Spark:
     """Computes on the cluster of `master`. `shared_dir`: a folder that all its machines see under this path."""
@@ -124,15 +128,13 @@ class Spark:
         try:
             spark = builder.config(map=_SETTINGS).getOrCreate()
         except Exception as error:  # py4j's own, or that of a Java that is not there
-            raise ClusterError(
-                f"{self.master}: Spark does not start ({_last_line(error)}); it needs Java 17"
-            ) from error
+            raise ClusterError(f"{self.master}: Spark does not start ({_words(error)}); it needs Java 17") from error
         try:
             if self.master.startswith("spark://"):
                 _await_worker(spark, self.master)
             yield spark
         except (PySparkException, Py4JError) as error:
-            raise ClusterError(f"{self.master}: {_last_line(error)}") from error
+            raise ClusterError(f"{self.master}: {_words(error)}") from None
         finally:
             spark.stop()
 
@@ -146,21 +148,34 @@ def _task(rule: Rule, folder: Path, versions: str) -> Callable[[Iterator[pa.Reco
 
     def compute(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder.parent}: `compute.shared_dir` is not on every machine of the cluster")
+            raise TaskFailed(f"{folder.parent}: `compute.shared_dir` is not on every machine of the cluster")
         if _versions() != versions:
-            raise RuntimeError(f"a worker has {_versions()}, this machine {versions}: install the same on all machines")
+            raise TaskFailed(f"a worker has {_versions()}, this machine {versions}: install the same on all machines")
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                part = f"shard={number}"
-                tables = {one.name: pl.read_parquet(one / part / "rows.parquet") for one in (folder / "in").iterdir()}
-                made = []
-                for table, frame in rule(tables).items():
-                    file = folder / "out" / table / part / f"{uuid4().hex}.parquet"
-                    _write(frame, file)
-                    made.append({"shard": number, "table": table, "file": str(file)})
+                try:
+                    made = _made(rule, folder, number)
+                except Exception as error:
+                    from pipelines.journal import told  # noqa: PLC0415  (brings Dagster, which no task needs else)
+
+                    # Spark logs and passes on what it is told: another library's words may hold a cell.
+                    raise TaskFailed(told(error)) from None
                 yield pa.RecordBatch.from_pylist(made, _MADE)
 
     return compute
+
+
+def _made(rule: Rule, folder: Path, number: int) -> list[dict[str, Any]]:
+    """Applies the rule to a shard and writes what comes of it."""
+    part = f"shard={number}"
+    tables = {table.name: pl.read_parquet(table / part / "rows.parquet") for table in (folder / "in").iterdir()}
+    made = {
+        table: (frame, folder / "out" / table / part / f"{uuid4().hex}.parquet")
+        for table, frame in rule(tables).items()
+    }
+    for frame, file in made.values():
+        _write(frame, file)
+    return [{"shard": number, "table": table, "file": str(file)} for table, (_, file) in made.items()]
 
 
 def _versions() -> str:
@@ -211,8 +226,8 @@ def _await_worker(spark: Any, master: str) -> None:
         time.sleep(0.2)
 
 
-def _last_line(error: Exception) -> str:
-    """What went wrong on a worker is the last line of its traceback, before that of Java."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    python = [line for line in lines if not line.startswith(("at ", "...", "Caused by:", "File "))]
-    return python[-1] if python else type(error).__name__
+def _words(error: Exception) -> str:
+    """What failed, in one line: a task's own words, else where Java names its exception, else how the text begins."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    ours = [line.partition("TaskFailed: ")[2] for line in lines if "TaskFailed: " in line]
+    return next(iter([*ours, *(line for line in lines if "Exception: " in line), lines[0]]))
