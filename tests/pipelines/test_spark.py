@@ -199,6 +199,19 @@ def test_an_error_in_a_task_is_told_in_one_line_without_what_other_libraries_say
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
+@needs_java
+def test_a_cluster_without_workers_is_told_instead_of_waited_for(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for worker in cluster.workers.values():
+        kill(worker)
+    monkeypatch.setattr(spark, "SECONDS_FOR_A_WORKER", 2)
+    shards = core.Shards([pl.Series(["a"])], lambda accounts: {"accounts": accounts.to_frame("account_id")})
+    with pytest.raises(spark.ClusterError, match="no worker took the work within 2 seconds"):
+        spark.Spark(cluster.master, tmp_path / "shared").added_up(dict, shards, lambda _: None)
+
+
 def test_a_master_that_does_not_answer_is_named_and_nothing_is_published(tmp_path: Path) -> None:
     folder = as_files(tmp_path).base_dir
     compute = f"compute: {{engine: spark, master: 'spark://127.0.0.1:{free_port()}', shared_dir: {tmp_path / 's'}}}\n"
