@@ -327,7 +327,7 @@ def current_run(context: dg.AssetExecutionContext, settings: Settings, options: 
     """What this run knows."""
     day = options.day_of(settings, started_at(context.instance, context.run.run_id))
     tables = {name: loading.source_tables(source) for name, source in settings.sources.sources.items()}
-    return Run(day, settings.policy, options.full, tables, settings.data_dir)
+    return Run(day, settings.policy, options.full, tables, settings.data_dir, settings.sources.compute)
 
 
 def _progress(context: dg.AssetExecutionContext, journal: Journal) -> core.Progress:

@@ -68,6 +68,10 @@ def run(
     policy: Annotated[
         Path | None, typer.Option(help="With --dry-run: a policy file to try in place of policy.yaml.")
     ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(min=1, help="Compute accounts in so many parts; else as many as the memory at hand asks for."),
+    ] = None,
     config: ConfigDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +80,7 @@ def run(
     Exit codes: 0 published, 1 failed, 2 bad configuration, 3 a source failed, 4 an audit check failed. In all but 0 the
     numbers published before stay as they are.
     """
-    settings = _settings(config)
+    settings = _settings(config).with_shards(shards)
     if dry_run:
         cli_history.try_policy(settings, policy, as_json)
     if policy:

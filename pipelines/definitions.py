@@ -43,7 +43,9 @@ def build_defs(settings: Settings, *, is_scheduled: bool = False) -> dg.Definiti
         sensors=[failure_sensor(settings), stale_sensor(settings)],
         executor=dg.in_process_executor,
         resources={
-            "warehouse": Warehouse(database=str(warehouse_file(settings))),
+            "warehouse": Warehouse(
+                database=str(warehouse_file(settings)), memory_limit=settings.sources.compute.memory_limit
+            ),
             "run_options": RunOptions.configure_at_launch(),
             "journal": journal_of_run(settings),
         },
