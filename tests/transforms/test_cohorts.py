@@ -64,11 +64,15 @@ def attributes() -> pl.DataFrame:
     return rows.with_columns(pl.lit("one").alias(name) for name in DIMENSIONS if name != "segment")
 
 
-@pytest.fixture(scope="module")
-def cells() -> pl.DataFrame:
-    made = core(accounts(), (), POLICY, AS_OF)
+def cells_of(changes: list[Row]) -> pl.DataFrame:
+    made = core(changes, (), POLICY, AS_OF)
     calendar = calendars(MONTHS[0], AS_OF)
     return cohorts(cohort_sums(made.ledger, made.days, attributes(), RATES, calendar, AS_OF), calendar, POLICY)
+
+
+@pytest.fixture(scope="module")
+def cells() -> pl.DataFrame:
+    return cells_of(accounts())
 
 
 def of(cells: pl.DataFrame, grain: str, dimension: str = "all") -> pl.DataFrame:
@@ -167,3 +171,42 @@ def test_averages_are_of_all_cohorts_that_reached_the_age_by_size(cells: pl.Data
     ]
     assert averages["net_revenue_retention"].to_list() == [1.0, 1_200 / 2_460, 2_880 / 2_100]
     assert averages["gross_revenue_retention"].to_list() == [1.0, 1_080 / 2_460, 1.0]
+
+
+MINOR = ["cohort_start", "age", "customers", "start_arr_minor", "now_arr_minor", "kept_arr_minor"]
+
+
+def test_a_customer_who_pauses_stays_and_is_worth_nothing_meanwhile() -> None:
+    paused = change("ana", "2025-02-05", 1_000, status="paused")
+    rows = of(cells_of([change("ana", "2025-01-10", 1_000), paused, change("ana", "2025-03-05", 1_000)]), "month")
+    assert rows.select(*MINOR[1:], "returned_customers").rows() == [
+        (0, 1, 12_000, 12_000, 12_000, 0),
+        (1, 1, 12_000, 0, 0, 0),
+        (2, 1, 12_000, 12_000, 12_000, 0),
+        (3, 1, 12_000, 12_000, 12_000, 0),
+    ]
+
+
+def test_of_a_customer_who_left_in_the_first_period_nothing_is_kept_by_coming_back() -> None:
+    start = change("ana", "2025-01-05", 1_000)
+    rows = of(cells_of([start, end("ana", "2025-01-25", start), change("ana", "2025-03-01", 1_000)]), "month")
+    assert rows.select(*MINOR[1:], "returned_customers").rows() == [
+        (0, 0, 0, 0, 0, 0),
+        (1, 0, 0, 0, 0, 0),
+        (2, 1, 0, 12_000, 0, 1),
+        (3, 1, 0, 12_000, 0, 1),
+    ]
+
+
+def test_what_changes_on_the_last_day_counts_in_the_open_period() -> None:
+    rows = of(cells_of([change("ana", "2025-04-01", 1_000), change("ana", "2025-04-15", 3_000)]), "month")
+    assert rows.select(MINOR).rows() == [(date(2025, 4, 1), 0, 1, 36_000, 36_000, 36_000)]
+
+
+def test_the_cohort_is_that_of_the_first_payment_and_not_of_the_free_plan_before() -> None:
+    free = change("ana", "2025-01-10", 0, plan="free")
+    rows = of(cells_of([free, change("ana", "2025-03-05", 1_000)]), "month")
+    assert rows.select(MINOR).rows() == [
+        (date(2025, 3, 1), 0, 1, 12_000, 12_000, 12_000),
+        (date(2025, 3, 1), 1, 1, 12_000, 12_000, 12_000),
+    ]
