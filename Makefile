@@ -14,7 +14,7 @@ test: .venv/ready
 	$(BIN)/pytest -n auto --dist loadfile -m "not long"
 
 test-long: .venv/ready
-	$(BIN)/pytest -n auto -m long
+	$(BIN)/pytest -n auto --dist loadfile -m long
 
 bench: .venv/ready
 	$(BIN)/python -m bench
