@@ -512,6 +512,7 @@ def test_the_likelihood_is_the_share_renewed_in_12_months_of_accounts_in_the_sam
         ("long ago", november, 10.0, "red"),
         ("longer ago", date(2024, 6, 1), 10.0, "red"),
         ("now green", november, 5.0, "red"),
+        ("now green", date(2026, 1, 1), 5.0, "red"),
         ("now green", december, 71.5, "green"),
         ("now red", december, 3.0, "red"),
         ("now yellow", december, 50.0, "yellow"),

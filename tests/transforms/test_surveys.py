@@ -404,11 +404,14 @@ def test_the_fact_states_the_answer_on_a_common_footing() -> None:
     ("defined", "message"),
     [
         (surveys({"survey_id": "s", "scale_max": 5}), "surveys s has no rule"),
+        (surveys({"survey_id": "s", "scale_max": 100}), "surveys s has no rule"),
+        (surveys({"survey_id": "s", "scale_min": 2}), "surveys s has no rule"),
+        (surveys({"survey_id": "s", "scale_min": -1}), "surveys s has no rule"),
         (surveys({"survey_id": "s", "instrument": "csat"}), "surveys s has no rule"),
         (surveys({"survey_id": "s", "instrument": "ces", "scale_min": 1, "scale_max": 3}), "surveys s has no rule"),
         (surveys(), "the table surveys lacks s"),
     ],
-    ids=["nps-on-five", "csat-on-eleven", "ces-on-three", "undefined"],
+    ids=["nps-on-five", "nps-to-100", "nps-from-2", "nps-from--1", "csat-on-eleven", "ces-on-three", "undefined"],
 )
 def test_a_survey_without_a_rule_is_refused_by_name(defined: pl.DataFrame, message: str) -> None:
     with pytest.raises(UnknownSurvey, match=message):
