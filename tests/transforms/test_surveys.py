@@ -234,6 +234,8 @@ def test_every_score_of_a_scale_counts_as_it_should(defined: pl.DataFrame, count
     assert {name: row[name] for name in columns} == dict.fromkeys(columns) | expected
     effort = [score - low + 1 for score in range(low, high + 1)]
     assert row["ces_mean_numerator"] == (sum(effort) if survey == "ces" else None)
+    denominators = {name: row[f"{name}_denominator"] for name in ("nps", "csat", "csat_top3", "ces_low_effort")}
+    assert denominators == {name: len(effort) if name.startswith(survey) else None for name in denominators}
     assert row["nps_accounts"] == (1 if survey == "nps" else None)
     assert (row["nps_account_weighted"] is None) == (survey != "nps")
 
