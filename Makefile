@@ -14,7 +14,7 @@ test: .venv/ready
 	$(BIN)/pytest -n auto --dist loadfile -m "not long"
 
 test-long: .venv/ready
-	$(BIN)/pytest -n auto -m long
+	$(BIN)/pytest -n auto --dist loadfile -m long
 
 # Needs Java 17; PySpark takes 490 MB, so only this target installs it.
 test-spark: .venv/ready

@@ -47,6 +47,7 @@ _NUMBERED = "[0-9]*.json"
 """What a killed run was writing has another name."""
 _MANY_ROWS = 500_000
 """A table with more waits on disk while the other tables of its source are mapped."""
+_FARTHEST = timedelta(days=366)
 
 
 class NothingAccepted(SourceError):
@@ -186,6 +187,25 @@ def loads(raw_dir: Location) -> Iterator[Load]:
         except (ValueError, KeyError, TypeError):
             raise damaged(path) from None
         yield load
+
+
+def refuse_unlikely_day(raw_dir: Location, today: date) -> None:
+    """LookupError where the clock is more than a year after every load: what a run records no earlier day knows."""
+    reach(raw_dir)
+    days: list[date] = []
+    # The newest comes first, and is all that is read of the list on most days.
+    for load in loads(raw_dir):
+        if today <= load.as_of + _FARTHEST:
+            return
+        days.append(load.as_of)
+    if not days:
+        return
+    newest = max(days)
+    raise LookupError(
+        f"this machine's clock says {today}, more than a year after the newest load ({newest}). What a run records is "
+        "unknown to every earlier day: set the clock right, or name the day with --as-of (in run config: as_of) if it "
+        "is meant"
+    )
 
 
 def newest_load(raw_dir: Location, name: str) -> Load:

@@ -13,10 +13,10 @@ from dagster._utils.backoff import backoff
 from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
-from pipelines import alerts, digests
+from pipelines import alerts, digests, loading
 from pipelines.config import Settings
 from pipelines.journal import PROGRESS, Journal, RunRecord, records, told
-from pipelines.run import published_dir
+from pipelines.run import published_dir, raw_dir
 from warehouse import migrations
 from warehouse.publish import freshness
 from warehouse.store import prepare
@@ -112,6 +112,8 @@ def journal_of_run(settings: Settings) -> dg.ResourceDefinition:
             raise ValueError("a journal is that of a run")
         options: RunOptions = context.resources.run_options
         began = started_at(context.instance, context.run.run_id)
+        if not options.as_of and settings.as_of is None:
+            loading.refuse_unlikely_day(raw_dir(settings), began.astimezone(settings.policy.zone).date())
         day = options.day_of(settings, began)
         kept = Journal(settings.data_dir, RunRecord(context.run.run_id, day, began, settings.policy.version))
         try:

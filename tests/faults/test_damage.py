@@ -29,8 +29,8 @@ def flipped(content: bytes) -> bytes:
 @pytest.mark.long
 @pytest.mark.parametrize(
     "damage",
-    [lambda _: b"", lambda content: content[:9_000], cut, flipped],
-    ids=["empty", "the head is left", "half is left", "changed in twenty places"],
+    [lambda _: b"", cut, flipped],
+    ids=["empty", "half is left", "changed in twenty places"],
 )
 def test_a_damaged_warehouse_file_says_how_to_rebuild_it_and_the_rebuild_publishes_the_same(
     six_customers, copy_of, tables, damage

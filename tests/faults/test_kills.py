@@ -16,44 +16,58 @@ FEW = 3
 SECONDS_TO_PUBLISH = 1.5
 
 Process = subprocess.Popen[str]
+Moment = Callable[[Process], str]
+"""Waits for a moment of a run; the step that has begun by then."""
 
 
-def at(seconds: float) -> Callable[[Process], None]:
-    """Waits so long after the start."""
-
-    def wait(process: Process) -> None:
-        time.sleep(seconds)
-
-    return wait
+def step_in(line: str) -> str | None:
+    """The name of the step that a line says has begun."""
+    return line.strip().split(" s ", 1)[1] if " s " in line[:10] else None
 
 
-def publishing(seconds: float) -> Callable[[Process], None]:
-    """Waits so long after the run has begun to publish."""
+def after(is_there: Callable[[list[str]], bool], seconds: float) -> Moment:
+    """So long after the steps begun are there: on a busy machine, too, it is the same place of the run."""
 
-    def wait(process: Process) -> None:
+    def wait(process: Process) -> str:
         assert process.stderr is not None
-        for line in process.stderr:
-            if line.rstrip().endswith(" publish"):
-                break
+        begun = ["start"]
+        while not is_there(begun) and (line := process.stderr.readline()):
+            begun += [name for name in [step_in(line)] if name]
         time.sleep(seconds)
+        return begun[-1]
 
     return wait
 
 
-def kill_one_after_another(settings, kpis, moments: Iterator[Callable[[Process], None]], kills: int) -> list[str]:
+def anywhere(undisturbed: list[float], whole: float) -> Callable[[float], Moment]:
+    """The moment of a run at which a part, 0 to 1, of the time of one that nothing disturbed is over."""
+
+    def at(part: float) -> Moment:
+        over = [0.0, *(second for second in undisturbed if second <= part * whole)]
+        return after(lambda begun: len(begun) == len(over), part * whole - over[-1])
+
+    return at
+
+
+def publishing(part: float) -> Moment:
+    """The moment of a run at which a part of the time that it takes to publish is over."""
+    return after(lambda begun: begun[-1] == "publish", part * SECONDS_TO_PUBLISH)
+
+
+def kill_one_after_another(settings, kpis, moments: Iterator[Moment], kills: int) -> list[str]:
     """Kills so many runs, each with one customer more; the steps in which they were, and the customers in all."""
     steps: list[str] = []
-    published, staged, number = newcomers(settings), staged_changes(settings), 0
+    published, staged = newcomers(settings), staged_changes(settings)
+    number = published
     while len(steps) < kills:
         number += 1
         assert number < 3 * kills, "the runs end before they are killed"
         arrive(settings, number)
         process = kpis(*run_of(settings))
-        next(moments)(process)
+        step = next(moments)(process)
         process.kill()
         _, told = process.communicate()
         assert process.returncode in (0, -9), told
-        step = ([line.split(" s ", 1)[1] for line in told.splitlines() if " s " in line[:10]] or ["start"])[-1]
         steps += [step] if process.returncode else []
         known, changes = newcomers(settings), staged_changes(settings)
         assert known in ((published, number) if process.returncode else (number,)), f"killed in {step}"
@@ -62,13 +76,24 @@ def kill_one_after_another(settings, kpis, moments: Iterator[Callable[[Process],
     return [*steps, str(number)]
 
 
-def spread(parts: int, longest: float, seed: str) -> Iterator[float]:
-    """Moments, as many one in each of as many parts of the time, in random order; then again."""
+def spread(parts: int, seed: str) -> Iterator[float]:
+    """Parts of the time, one in each of as many as are asked for, in random order; then again."""
     rng = random.Random(seed)
     while True:
         order = list(range(parts))
         rng.shuffle(order)
-        yield from ((part + rng.random()) / parts * longest for part in order)
+        yield from ((part + rng.random()) / parts for part in order)
+
+
+def run_to_its_end(settings, kpis) -> tuple[list[float], float]:
+    """A run that nothing disturbs, with one customer more: the second in which each step begins, and all seconds."""
+    arrive(settings, 1)
+    began = time.monotonic()
+    process = kpis(*run_of(settings))
+    steps = [time.monotonic() - began for line in process.stderr if step_in(line)]
+    process.communicate()
+    assert process.returncode == 0
+    return steps, time.monotonic() - began
 
 
 @pytest.mark.long
@@ -77,21 +102,20 @@ def test_runs_killed_at_random_moments_publish_all_or_nothing_and_lose_no_row(
     six_customers, copy_of, kpis, tables, lane
 ):
     settings = copy_of(six_customers)
-    began = time.monotonic()
-    assert finished(run_of(settings)).returncode == 0
+    steps, whole = run_to_its_end(settings, kpis)
     seed = f"{SEED}-{lane}"
-    anywhere = map(at, spread(KILLS, time.monotonic() - began, seed))
-    at_the_end = map(publishing, spread(KILLS, SECONDS_TO_PUBLISH, seed))
-    moments = (next(at_the_end if number % 3 == 2 else anywhere) for number in count())
-    *steps, number = kill_one_after_another(settings, kpis, moments, KILLS)
-    print(f"seed {seed}: {len(steps)} of {number} runs killed, in {sorted(steps)}")
-    assert len(set(steps)) > 4
+    some = map(anywhere(steps, whole), spread(KILLS, seed))
+    late = map(publishing, spread(KILLS, seed))
+    moments = (next(late if number % 3 == 2 else some) for number in count())
+    *killed_in, number = kill_one_after_another(settings, kpis, moments, KILLS)
+    print(f"seed {seed}: {len(killed_in)} of {int(number) - 1} runs killed, in {sorted(killed_in)}")
+    assert len(set(killed_in)) > 4
     ends_as_undisturbed(settings, six_customers, int(number), copy_of, tables)
 
 
 def test_a_few_runs_killed_while_they_publish(six_customers, copy_of, kpis, tables):
     settings = copy_of(six_customers)
-    moments = map(publishing, spread(FEW, SECONDS_TO_PUBLISH, str(SEED)))
+    moments = map(publishing, spread(FEW, str(SEED)))
     *_, number = kill_one_after_another(settings, kpis, moments, FEW)
     ends_as_undisturbed(settings, six_customers, int(number), copy_of, tables)
 

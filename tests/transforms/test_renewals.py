@@ -202,6 +202,38 @@ def test_an_automatic_renewal_without_outcome_is_renewed_once_the_grace_is_over(
     assert outcome(as_of=date(2025, 7, 1), auto_renews=True) == ("renewed", "auto_renewal", date(2025, 6, 1))
 
 
+def test_a_cancellation_counts_within_the_grace_and_from_its_day_on() -> None:
+    in_grace, on_its_end, later = date(2025, 6, 10), date(2025, 7, 1), date(2025, 9, 1)
+    assert outcome(as_of=date(2025, 6, 9), cancelled_at=in_grace) == ("open", None, None)
+    assert outcome(as_of=in_grace, cancelled_at=in_grace) == ("lost", "cancellation", in_grace)
+    for day in (on_its_end, later):
+        assert outcome(cancelled_at=day) == ("lost", "no_decision", on_its_end)
+        assert outcome(cancelled_at=day, auto_renews=True) == ("renewed", "auto_renewal", date(2025, 6, 1))
+
+
+def test_terms_that_lapsed_are_those_lost_without_a_word() -> None:
+    source = contracts(
+        {"arr_minor": 10_000},
+        {"arr_minor": 20_000, "cancelled_at": date(2025, 6, 10)},
+        decision("lost", date(2025, 5, 20), arr_minor=40_000),
+        decision("renewed", date(2025, 5, 20), arr_minor=80_000),
+        {"arr_minor": 160_000, "term_end": date(2025, 12, 20)},
+        {"arr_minor": 320_000, "auto_renews": True},
+    )
+    row = one(mart(source))
+    assert (row["lost_count"], row["lost_arr_minor"]) == (3, 70_000)
+    assert (row["lapsed_count"], row["lapsed_arr_minor"]) == (1, 10_000)
+    reasons = contract_terms(source, POLICY, AS_OF).select("decided_by", "loss_reason").rows()
+    assert reasons == [
+        ("no_decision", "non_renewal"),
+        ("cancellation", None),
+        ("decision", None),
+        ("decision", None),
+        (None, None),
+        ("auto_renewal", None),
+    ]
+
+
 def test_an_automatic_renewal_is_lost_if_cancelled_in_the_grace_or_if_the_crm_says_so_later() -> None:
     in_grace = date(2025, 6, 10)
     assert outcome(auto_renews=True, cancelled_at=in_grace) == ("lost", "cancellation", in_grace)
@@ -216,6 +248,7 @@ def test_an_automatic_renewal_is_lost_if_cancelled_in_the_grace_or_if_the_crm_sa
         (date(2025, 6, 1), date(2025, 6, 1), ("renewed", "following_term", date(2025, 6, 1), 150_000)),
         (date(2025, 6, 30), AS_OF, ("renewed", "following_term", date(2025, 6, 30), 150_000)),
         (date(2025, 7, 1), AS_OF, ("lost", "no_decision", date(2025, 7, 1), None)),
+        (date(2025, 9, 1), AS_OF, ("lost", "no_decision", date(2025, 7, 1), None)),
         (date(2025, 6, 30), date(2025, 6, 29), ("open", None, None, None)),
     ],
 )
@@ -260,6 +293,7 @@ def test_the_renewed_value_is_the_stated_one_else_of_the_following_term_in_the_s
         (signed | {"renewed_arr_minor": 130_000}, later),
         (signed, later),
         (signed, later | {"currency": "EUR"}),
+        (signed | {"currency": "EUR"}, later),
     ]
     source = contracts(
         *(term | {"contract_id": f"k{i}", "account_id": "a"} for i, pair in enumerate(pairs) for term in pair)
@@ -268,6 +302,7 @@ def test_the_renewed_value_is_the_stated_one_else_of_the_following_term_in_the_s
     assert terms.filter(pl.col("term_end") == date(2025, 6, 1))["renewed_arr_minor"].to_list() == [
         130_000,
         70_000,
+        100_000,
         100_000,
     ]
 
@@ -289,13 +324,13 @@ def test_a_term_cancelled_before_it_is_due_leaves_the_due_set_but_a_renewal_sign
 def test_early_renewals_belong_to_the_period_in_which_they_are_due() -> None:
     source = contracts(
         decision("renewed", date(2025, 3, 1)),
-        decision("renewed", date(2025, 6, 1)),
-        decision("renewed", date(2025, 6, 20)),
+        decision("renewed", date(2025, 6, 1), arr_minor=20_000),
+        decision("renewed", date(2025, 6, 20), arr_minor=30_000),
     )
     rows = mart(source)
     june = one(rows, date(2025, 6, 1), "month")
     assert (june["renewed_count"], june["early_count"], june["late_count"]) == (3, 1, 1)
-    assert (june["early_arr_minor"], june["late_arr_minor"]) == (100_000, 100_000)
+    assert (june["early_arr_minor"], june["late_arr_minor"]) == (100_000, 30_000)
     march = one(rows, date(2025, 3, 1), "month")
     assert (march["due_count"], march["renewal_rate"], march["renewal_rate_denominator"]) == (0, None, 0)
 
@@ -388,6 +423,12 @@ def test_periods_run_from_the_first_term_to_as_of_with_zeros_where_nothing_is_du
     assert_frame_equal(months.select(expected.columns), expected)
 
 
+def test_a_first_term_that_begins_on_as_of_is_due_in_the_year_already() -> None:
+    day = date(2025, 4, 15)
+    rows = mart(contracts({"term_start": day, "term_end": date(2025, 10, 15)}), as_of=day)
+    assert (one(rows)["due_count"], one(rows)["open_count"]) == (1, 1)
+
+
 def test_members_are_those_of_the_start_of_the_period() -> None:
     owners = pl.concat([attributes(["a1"]), attributes(["a1"], "csm-2").with_columns(month=pl.date(2025, 6, 1))])
     rows = renewals(contract_terms(contracts({}), POLICY, AS_OF), owners, POLICY, AS_OF, month_rates())
@@ -415,6 +456,7 @@ def test_upcoming_renewals_are_the_open_terms_of_the_next_180_days_by_horizon() 
     source = contracts(
         *({"term_end": as_of + timedelta(days=day), "term_id": f"d{day:03}"} for day in days),
         decision("renewed", date(2024, 12, 1), term_end=date(2025, 1, 20), term_id="signed"),
+        decision("lost", date(2024, 12, 1), term_end=date(2025, 1, 20), term_id="lost"),
         {"cancelled_at": date(2024, 12, 1), "term_end": date(2025, 1, 20), "term_id": "cancelled"},
         {"is_evergreen": True, "term_end": date(2025, 1, 20), "term_id": "evergreen"},
     )  # fmt: skip
@@ -458,6 +500,7 @@ def test_the_likelihood_is_the_share_renewed_in_12_months_of_accounts_in_the_sam
         decision(
             "lost", date(2024, 12, 31), account_id="long ago", term_start=date(2024, 1, 1), term_end=date(2025, 1, 1)
         ),
+        decision("lost", date(2024, 7, 9), account_id="longer ago", term_end=date(2024, 7, 9)),
         *({**later, "account_id": f"now {band}", "term_id": f"now {band}"} for band in ("green", "red", "yellow")),
         {**later, "account_id": "unscored", "term_id": "unscored"},
     )
@@ -467,6 +510,9 @@ def test_the_likelihood_is_the_share_renewed_in_12_months_of_accounts_in_the_sam
         *((f"was green {number}", date(2025, 6, 1), 10.0, "red") for number in (1, 2, 3)),
         ("was red", may, 10.0, "red"),
         ("long ago", november, 10.0, "red"),
+        ("longer ago", date(2024, 6, 1), 10.0, "red"),
+        ("now green", november, 5.0, "red"),
+        ("now green", date(2026, 1, 1), 5.0, "red"),
         ("now green", december, 71.5, "green"),
         ("now red", december, 3.0, "red"),
         ("now yellow", december, 50.0, "yellow"),
@@ -481,6 +527,20 @@ def test_the_likelihood_is_the_share_renewed_in_12_months_of_accounts_in_the_sam
         ("now yellow", 50.0, "yellow", None, 0, 0, True),
         ("unscored", None, None, None, 0, 0, True),
     ]
+
+
+@pytest.mark.parametrize(("decided", "is_small"), [(2, True), (3, False)])
+def test_a_likelihood_of_few_decided_terms_is_marked(decided: int, is_small: bool) -> None:
+    policy = Policy(renewal_grace_days=30, small_n=3)
+    lost = [decision("lost", date(2025, 6, 3), account_id=f"lost {number}") for number in range(decided)]
+    source = contracts(*lost, {"account_id": "now", "term_end": date(2026, 3, 1)})
+    health = scores(
+        *((f"lost {number}", date(2025, 5, 1), 10.0, "red") for number in range(decided)),
+        ("now", date(2025, 12, 1), 10.0, "red"),
+    )
+    terms = contract_terms(source, policy, AS_OF)
+    found = upcoming_renewals(terms, attributes(source["account_id"]), health, policy, AS_OF)
+    assert found.select("likelihood", "decided_terms", "small_n").rows() == [(0.0, decided, is_small)]
 
 
 DAYS = st.dates(date(2025, 1, 1), date(2025, 12, 31))

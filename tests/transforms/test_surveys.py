@@ -192,6 +192,54 @@ def test_csat_counts_the_positive_answers_of_its_scale(
     assert (row["csat"], row["csat_top3"]) == (positive / total, positive_or_neutral / total)
 
 
+@pytest.mark.parametrize(
+    ("defined", "counted"),
+    [
+        (
+            NPS,
+            {
+                "is_promoter": {9, 10},
+                "is_passive": {7, 8},
+                "is_detractor": {0, 1, 2, 3, 4, 5, 6},
+                "is_low": {0, 1, 2, 3, 4, 5, 6},
+            },
+        ),
+        (csat(1, 5), {"is_positive": {4, 5}, "is_positive_or_neutral": {3, 4, 5}, "is_low": {1, 2}}),
+        (csat(1, 4, positive_from=3), {"is_positive": {3, 4}, "is_positive_or_neutral": {3, 4}, "is_low": {1, 2}}),
+        (
+            csat(1, 5, higher_is_better=False),
+            {"is_positive": {1, 2}, "is_positive_or_neutral": {1, 2, 3}, "is_low": {4, 5}},
+        ),
+        (ces(1, 7), {"is_low_effort": {5, 6, 7}, "is_easy": {6, 7}, "is_hard": {1, 2, 3}, "is_low": {1, 2, 3}}),
+        (ces(0, 6), {"is_low_effort": {4, 5, 6}, "is_easy": {5, 6}, "is_hard": {0, 1, 2}, "is_low": {0, 1, 2}}),
+        (ces(1, 5), {"is_low_effort": {4, 5}, "is_easy": {4, 5}, "is_hard": {1, 2}, "is_low": {1, 2}}),
+        (ces(1, 10, positive_from=7), {"is_low_effort": {7, 8, 9, 10}, "is_low": {1, 2, 3, 4, 5}}),
+    ],
+    ids=["nps", "csat", "csat-even", "csat-reversed", "ces", "ces-from-0", "ces-5", "ces-10"],
+)
+def test_every_score_of_a_scale_counts_as_it_should(defined: pl.DataFrame, counted: dict[str, set[int]]) -> None:
+    survey, low, high = defined.select("survey_id", "scale_min", "scale_max").row(0)
+    given_responses = of_counts(survey, dict.fromkeys(range(low, high + 1), 1))
+    answers = survey_answers(given_responses, defined, POLICY, AS_OF)
+    flags = [name for name in answers.columns if name.startswith("is_") and name != "is_contacted"]
+    found = {name: answers.filter(name)["score"].to_list() for name in flags if answers[name].null_count() == 0}
+    assert {name: set(scores) for name, scores in found.items()} == counted
+    assert all(answers[name].null_count() == answers.height for name in flags if name not in counted)
+    row = one(scored(given_responses, defined), survey)
+    columns = ("promoters", "passives", "detractors", "positive", "positive_or_neutral", "low_effort", "easy", "hard")
+    others = {"easy": 0, "hard": 0} if survey == "ces" else {}
+    of_flag = {"promoter": "promoters", "passive": "passives", "detractor": "detractors"}
+    named = {name.removeprefix("is_"): len(scores) for name, scores in counted.items() if name != "is_low"}
+    expected = others | {of_flag.get(name, name): many for name, many in named.items()}
+    assert {name: row[name] for name in columns} == dict.fromkeys(columns) | expected
+    effort = [score - low + 1 for score in range(low, high + 1)]
+    assert row["ces_mean_numerator"] == (sum(effort) if survey == "ces" else None)
+    denominators = {name: row[f"{name}_denominator"] for name in ("nps", "csat", "csat_top3", "ces_low_effort")}
+    assert denominators == {name: len(effort) if name.startswith(survey) else None for name in denominators}
+    assert row["nps_accounts"] == (1 if survey == "nps" else None)
+    assert (row["nps_account_weighted"] is None) == (survey != "nps")
+
+
 CES_COUNTS = {1: 80, 2: 210, 3: 140, 4: 110, 5: 160, 6: 180, 7: 120}
 
 
@@ -216,6 +264,7 @@ def test_ces_on_other_scales_needs_positive_from_and_has_no_index() -> None:
     rows = scored(of_counts("ces", {1: 1, 6: 1, 10: 2}), ces(1, 10, positive_from=7))
     row = one(rows, "ces")
     assert (row["ces_mean"], row["ces_low_effort"], row["ces_index"]) == (6.75, 0.5, None)
+    assert (row["easy"], row["hard"], row["ces_index_denominator"]) == (0, 0, 0)
     assert one(rows)["ces_mean"] is None
 
 
@@ -357,11 +406,14 @@ def test_the_fact_states_the_answer_on_a_common_footing() -> None:
     ("defined", "message"),
     [
         (surveys({"survey_id": "s", "scale_max": 5}), "surveys s has no rule"),
+        (surveys({"survey_id": "s", "scale_max": 100}), "surveys s has no rule"),
+        (surveys({"survey_id": "s", "scale_min": 2}), "surveys s has no rule"),
+        (surveys({"survey_id": "s", "scale_min": -1}), "surveys s has no rule"),
         (surveys({"survey_id": "s", "instrument": "csat"}), "surveys s has no rule"),
         (surveys({"survey_id": "s", "instrument": "ces", "scale_min": 1, "scale_max": 3}), "surveys s has no rule"),
         (surveys(), "the table surveys lacks s"),
     ],
-    ids=["nps-on-five", "csat-on-eleven", "ces-on-three", "undefined"],
+    ids=["nps-on-five", "nps-to-100", "nps-from-2", "nps-from--1", "csat-on-eleven", "ces-on-three", "undefined"],
 )
 def test_a_survey_without_a_rule_is_refused_by_name(defined: pl.DataFrame, message: str) -> None:
     with pytest.raises(UnknownSurvey, match=message):
@@ -469,7 +521,7 @@ def test_an_answer_counts_in_the_period_of_its_invitation_and_once() -> None:
 
 def test_the_response_rate_is_null_without_delivery_data() -> None:
     unknown = one(response_rates(invitations({"is_delivered": None}), responses({"score": 9})))
-    assert (unknown["invitations"], unknown["delivered"], unknown["uninvited"]) == (1, 0, 1)
+    assert (unknown["invitations"], unknown["delivered"], unknown["bounced"], unknown["uninvited"]) == (1, 0, 0, 1)
     assert unknown["response_rate"] is None
     none = one(response_rates(invitations(), responses({"score": 9})))
     assert (none["invitations"], none["uninvited"], none["response_rate"]) == (0, 1, None)
