@@ -146,12 +146,12 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
         with journal.step(step):
             try:
                 with warehouse.get_connection() as con:
-                    staged = (
-                        loading.as_staged(con, name, source, raw_dir(settings)) if reuse.reusable(con, run) else None
-                    )
+                    staged, raw = None, raw_dir(settings)
+                    if reuse.reusable(con, run):
+                        staged = loading.as_staged(con, name, source, raw, run.as_of)
                     if staged is None:
                         reuse.forget(con)
-                        staged = loading.stage(con, name, source, raw_dir(settings), run.as_of, zone)
+                        staged = loading.stage(con, name, source, raw, run.as_of, zone)
                     else:
                         progress(f"{name}: the rows are those that are staged")
                     refused = refused_by_rule(con, [one.batch_id for one in staged if one.rows_quarantined])

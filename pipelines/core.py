@@ -171,6 +171,7 @@ def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
             period_rates(rates, months, run.as_of),
             "rate_open",
             run.policy,
+            ["arr_minor"],
         ).select("account_id", "period_start", "arr_minor")
         for _, ledger in ledger_shards(con, run)
     ]

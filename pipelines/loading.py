@@ -387,20 +387,36 @@ def stage(
     return staged
 
 
-def as_staged(con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: Location) -> list[StagedTable] | None:
-    """What became of the newest load of a source, if it is the one that was staged last; None if it is another."""
+def as_staged(
+    con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: Location, as_of: date
+) -> list[StagedTable] | None:
+    """What became of the newest load of a source, if it is the one that was staged last; None if it is another.
+
+    Nothing, as of `stage`, for a run that looks back.
+    """
+    if is_look_back(con, name, as_of):
+        return []
     batches = newest_load(raw_dir, name).batches
     known = read_batches(con).filter(pl.col("source") == name).unique("table", keep="last", maintain_order=True)
     staged = {row["table"]: row for row in known.iter_rows(named=True)}
     same = {table: f"{batch.batch_id}-{_mapping_hash(source, table)}" for table, batch in batches.items()}
     if any(table not in staged or staged[table]["content_hash"] != content for table, content in same.items()):
         return None
-    found = []
-    for row in (staged[table] for table in batches):
-        rules = _rules(read_quarantine(con, row["batch_id"]))
-        rows = [row[column] for column in ("rows_extracted", "rows_accepted", "rows_quarantined", "rows_superseded")]
-        found.append(StagedTable(row["table"], row["batch_id"], *rows, 0, 0, 0, rules))
-    return found
+    return [
+        StagedTable(
+            row["table"],
+            row["batch_id"],
+            row["rows_extracted"],
+            row["rows_accepted"],
+            row["rows_quarantined"],
+            row["rows_superseded"],
+            new=0,
+            changed=0,
+            deleted=0,
+            rules=_rules(read_quarantine(con, row["batch_id"])),
+        )
+        for row in (staged[table] for table in batches)
+    ]
 
 
 def _rules(quarantined: pl.DataFrame) -> dict[str, int]:
