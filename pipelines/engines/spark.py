@@ -95,7 +95,9 @@ class Spark:
         progress(f"{count} shards, {sum(map(len, shards.accounts)):,} accounts, on {self.master}")
         for number, accounts in enumerate(shards.accounts):
             for table, rows in shards.read(accounts).items():
-                _write(rows, folder / "in" / table / f"shard={number}" / "rows.parquet")
+                file = folder / "in" / table / f"shard={number}" / "rows.parquet"
+                file.parent.mkdir(parents=True)
+                _write(rows, file)
         tasks = spark.range(0, count, 1, count).mapInArrow(
             _task(rule, folder, _versions()), "shard long, table string, file string"
         )
@@ -114,11 +116,10 @@ class Spark:
                 f"{self.shared_dir}: `compute.shared_dir` cannot be written ({error.strerror})"
             ) from None
         try:
-            # Tasks may run as another user of the same group.
-            folder.chmod(0o770)
+            (folder / "out").mkdir()
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
     @contextmanager
     def _session(self) -> Iterator[Any]:
@@ -137,6 +138,16 @@ class Spark:
             raise ClusterError(f"{self.master}: {_words(error)}") from None
         finally:
             spark.stop()
+
+
+def _remove(folder: Path) -> None:
+    """An overtaken task may be writing just now: once more, then."""
+    for seconds in (0, 0.2, 1, 5):
+        time.sleep(seconds)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+    raise ClusterError(f"{folder} cannot be removed: remove it, since it holds customers' data")
 
 
 def _is_nothing(shards: Shards) -> bool:
@@ -174,6 +185,9 @@ def _made(rule: Rule, folder: Path, number: int) -> list[dict[str, Any]]:
         for table, frame in rule(tables).items()
     }
     for frame, file in made.values():
+        # A task that is overtaken must not make the folder again after it was removed.
+        file.parent.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(exist_ok=True)
         _write(frame, file)
     return [{"shard": number, "table": table, "file": str(file)} for table, (_, file) in made.items()]
 
@@ -184,7 +198,6 @@ def _versions() -> str:
 
 
 def _write(frame: pl.DataFrame, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     frame.write_parquet(file, compression="lz4")
 
 
