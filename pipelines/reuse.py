@@ -8,6 +8,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import metadata
 from pathlib import Path
 
 import duckdb
@@ -15,13 +17,14 @@ import duckdb
 from pipelines.journal import RunRecord
 from pipelines.run import Run
 from schemas.sources import CONTRACTS
-from warehouse import closing, names, staging, store
+from warehouse import names, staging, store
 from warehouse.batches import get_watermark, read_batches, set_watermark
 from warehouse.publish import Release, current_release
 
 _MARK = "published_inputs"
 _ROOT = Path(__file__).parents[1]
 _CODE = ("pipelines", "schemas", "transforms", "warehouse")
+_LIBRARIES = ("duckdb", "polars", "scipy")
 _STATE = ("load_seq", "valid_to_seq")
 
 
@@ -63,18 +66,33 @@ def _inputs(con: duckdb.DuckDBPyConnection, run: Run) -> str:
         "as_of": run.as_of.isoformat(),
         "policy": run.policy.version,
         "code": _code(),
+        "libraries": [metadata.version(name) for name in _LIBRARIES],
         "sources": {name: list(tables) for name, tables in (run.sources or {}).items()},
         "staged": {table: _state(con, table) for table in CONTRACTS},
         "batches": read_batches(con).select("batch_id", "load_seq", "status").rows(),
-        "closed": [one.release for one in closing.closings(run.data_dir / "closed")] if run.data_dir else [],
+        "closed": _digests(run.data_dir / "closed") if run.data_dir else [],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+@cache
 def _code() -> str:
     """Hash of the program: another one may come to other tables."""
     paths = sorted(path for folder in _CODE for path in (_ROOT / folder).rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def _digests(closed: Path) -> list[str]:
+    """Hash of every file of the closed months: the audit compares what is kept with what is published."""
+    files = sorted(path for path in closed.rglob("*") if path.is_file())
+    return [_digest(path, path.stat().st_mtime_ns, path.stat().st_size) for path in files]
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: Path, changed_at: int, size: int) -> str:
+    """Asked before each step of a run: a file that is as it was is not read again."""
+    with path.open("rb") as file:
+        return f"{path.name} {size} {hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _state(con: duckdb.DuckDBPyConnection, table: str) -> list[int | None]:

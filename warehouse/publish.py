@@ -4,7 +4,7 @@
       current -> releases/<release>       the one thing that moves; a symbolic link
       releases/<release>/warehouse.duckdb all tables and views, readable by DuckDB 0.10 to 2.0
       releases/<release>/<schema>/<table>.parquet
-      releases/<release>/release.json     name, as_of, policy version, rows per table
+      releases/<release>/release.json     name, as_of, policy version, rows per table, SHA-256 per file
       serve.duckdb                        views over current/**.parquet, for tools that never reconnect
       serve.sql                           the statements that made serve.duckdb
       status.json                         what is published, and which sources are stale
@@ -16,6 +16,7 @@ tables that runs at the very moment of a publication may see two releases.
 There is one publisher at a time: whoever holds the private warehouse file, which has one writer.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -49,6 +50,8 @@ class Release:
     policy_version: str
     published_at: datetime
     rows: dict[str, int]
+    digests: dict[str, str]
+    """SHA-256 of each data file, by its path within the release; empty in releases of former versions."""
 
     @property
     def database(self) -> Path:
@@ -91,9 +94,9 @@ def publish(
     `release` is a name that was never used before; `tables` are full names, views after what they read; `without` names
     the columns of a table that stay in the private warehouse. Views are published as views of the DuckDB files, without
     Parquet. Rows keep their stored order, which equal content gives equally; a table whose rows were merged has none
-    and is put in that of its `sort` columns, which no two rows share. `same_but_for`: a release that this one equals
-    but for some tables; its files are taken over. Of the releases the newest `keep` stay. Call it outside a
-    transaction.
+    and is put in that of its `sort` columns, which no two rows share.
+    `same_but_for`: a release that this one equals but for some tables; its files are taken over, if they are as they
+    were written. Of the releases the newest `keep` stay. Call it outside a transaction.
 
     Errors: ValueError for a bad name, or a column type that Parquet readers get wrong; FileExistsError where the
     release exists. After any error or kill the former release is still the published one, and the next call clears
@@ -108,13 +111,13 @@ def publish(
     _clear_unfinished(published_dir.resolve())
     aside = files.unfinished(target)
     files.make_folder(aside)
-    if same_but_for:
+    if same_but_for and _is_whole(same_but_for[0]):
         rows = _build_on(con, aside, *same_but_for, without or {}, sort or {})
     else:
         rows = _build(con, aside, tables, without or {}, sort or {})
     facts = {"release": release, "as_of": as_of.isoformat(), "policy_version": policy_version}
     facts |= {"published_at": published_at.isoformat()}
-    files.write_text(aside / "release.json", _json(facts | {"rows": rows}))
+    files.write_text(aside / "release.json", _json(facts | {"rows": rows, "digests": _digests(aside)}))
     files.sync_tree(aside)
     files.move_into_place(target)
     _make_current(published_dir.resolve(), target, stale_sources or {})
@@ -383,7 +386,24 @@ def _read_release(path: Path) -> Release:
         policy_version=facts["policy_version"],
         published_at=datetime.fromisoformat(facts["published_at"]),
         rows=facts["rows"],
+        digests=facts.get("digests", {}),
     )
+
+
+def _digests(release: Path) -> dict[str, str]:
+    digests = {}
+    for path in sorted([*release.glob("*.duckdb"), *release.glob("*/*.parquet")]):
+        with path.open("rb") as file:
+            digests[path.relative_to(release).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _is_whole(release: Release) -> bool:
+    """Whether the files of a release are those that were written: a damaged one is not handed on."""
+    try:
+        return _digests(release.path) == release.digests
+    except OSError:
+        return False
 
 
 def _write_status(published_dir: Path, stale_sources: Mapping[str, str]) -> None:

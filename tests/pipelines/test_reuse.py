@@ -118,6 +118,14 @@ def _built_by_a_run_that_failed(settings: Settings) -> None:
     _write(settings, "subscriptions.csv", SUBSCRIPTIONS)
 
 
+def _closed_months_damaged(settings: Settings) -> None:
+    """One byte: the run that follows has to build, so that its audit can find it."""
+    (kept,) = (settings.data_dir / "closed").glob("*/kpis.parquet")
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    kept.write_bytes(content)
+
+
 def _fails(*_: object) -> None:
     raise OSError("the disk is full")
 
@@ -154,6 +162,32 @@ def test_another_day_and_a_full_run_are_built(
 ):
     _, is_built = published(copy_of(six_customers), day, full=full)
     assert is_built
+
+
+@pytest.mark.parametrize("name", ["marts/mrr_movements.parquet", "warehouse.duckdb"])
+def test_damage_in_a_release_is_not_handed_on(
+    six_customers: Settings, copy_of: Callable[[Settings], Settings], tables: Tables, name: str
+):
+    settings = copy_of(six_customers)
+    whole = tables(settings)["marts.mrr_movements"]
+    path = newest_release(published_dir(settings)).path / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    release, is_built = published(settings)
+    assert not is_built, "the tables are those of the private warehouse"
+    assert_frame_equal(pl.read_parquet(release.path / "marts" / "mrr_movements.parquet"), whole)
+    assert_frame_equal(tables(settings)["marts.mrr_movements"], whole)
+
+
+def test_damage_in_what_is_kept_of_closed_months_stops_the_run_as_ever(
+    six_customers: Settings, copy_of: Callable[[Settings], Settings]
+):
+    settings = copy_of(six_customers)
+    _closed_months_damaged(settings)
+    report = run_job(settings, AS_OF)
+    assert report.outcome == "audit_failed"
+    assert any("16_closed_months_never_change" in failure.place for failure in report.failures), report.failures
 
 
 def test_a_check_that_did_not_hold_is_made_again(company: Company, tables: Tables):
