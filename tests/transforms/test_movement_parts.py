@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from fractions import Fraction
 
+import polars as pl
 import pytest
 
 from schemas.policy import Policy
@@ -177,6 +178,35 @@ def test_an_account_that_was_free_for_longer_than_the_window_is_new() -> None:
         found = moved(*rows, discounts=(free,), policy=policy)[0]
         (*_, last) = reckon(rows, [free], policy, date(2025, 12, 31)).movements("day", "net")
         assert found == last.category == category
+
+
+def test_the_window_runs_since_the_account_stopped_paying_and_not_since_it_ended_a_pause() -> None:
+    begun = change("a", START, 1000)
+    paused = change("a", "2025-02-01", 1000, status="paused")
+    rows = (begun, paused, end("a", "2025-02-15", paused), change("a", THEN, 1000))
+    for days, category in ((29, "reactivation"), (28, "new")):
+        assert moved(*rows, policy=Policy(reactivation_window_days=days))[0] == category
+
+
+def test_twice_the_seats_at_half_the_price_is_no_movement_and_has_no_reason() -> None:
+    found = moved(change("a", START, 1000), change("a", THEN, 500, quantity=2))
+    assert found == ("none", None, {"seat": 1000, "price": -1000})
+
+
+def test_who_pays_between_two_ends_of_a_month_after_some_free_days_is_intraperiod() -> None:
+    """Away at both ends of March; back on the 5th with a coupon for five days, paying from the 10th to the 20th."""
+    begun, back = change("a", START, 1000), change("a", "2025-03-05", 1000)
+    rows = [begun, end("a", "2025-01-25", begun), back, end("a", "2025-03-20", back)]
+    coupon = {"discount_id": "d", "item_id": None, "subscription_id": "a/1", "percent_off_bp": 10_000}
+    days = {"amount_off_minor": None, "duration": "repeating", "starts_at": instant("2025-03-05")}
+    made = core(rows, [{**coupon, **days, "ends_at": instant("2025-03-10")}], Policy(), date(2025, 12, 31))
+    assert [row["closing_state"] for row in made.days.filter(pl.col("day").dt.month() == 3).to_dicts()] == [
+        "temporarily_free",
+        "paying",
+        "none",
+    ]
+    months = account_periods(made.days, "month").select("period_start", "is_intraperiod", "ever_paid_before")
+    assert months.rows()[-1] == (date(2025, 3, 1), True, True)
 
 
 def measures_of(row: Row, policy: Policy) -> dict[str, int]:
