@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: run ui bench test test-long lint types format docs site clean
+.PHONY: run ui bench test test-long test-spark lint types format docs site clean
 
 run: .venv/ready
 	$(BIN)/kpis run
@@ -15,6 +15,11 @@ test: .venv/ready
 
 test-long: .venv/ready
 	$(BIN)/pytest -n auto --dist loadfile -m long
+
+# Needs Java 17; PySpark takes 490 MB, so only this target installs it.
+test-spark: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[spark]"
+	$(BIN)/pytest tests/pipelines/test_spark.py
 
 bench: .venv/ready
 	$(BIN)/python -m bench

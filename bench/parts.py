@@ -97,7 +97,7 @@ def our_steps(folder: Path) -> dict[str, float]:
     tables = {name: source_tables(source) for name, source in settings.sources.sources.items()}
     if settings.as_of is None:
         raise SystemExit("the company of the benchmark names its day")
-    run = Run(settings.as_of, settings.policy, True, tables, settings.data_dir)
+    run = Run(settings.as_of, settings.policy, True, tables, settings.data_dir, settings.sources.compute)
     found = {}
     with tempfile.TemporaryDirectory(dir=folder) as aside:
         copy = Path(aside) / "warehouse.duckdb"

@@ -44,7 +44,7 @@ def build_segments(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress)
     attributes = read(con, "facts.account_attributes")
     with transaction(con):
         replace_table(con, "marts.segments", pl.DataFrame(schema=polars_schema(contract)), contract)
-        for accounts, _ in ledger_shards(con):
+        for accounts, _ in ledger_shards(con, run):
             progress(f"segments of {accounts.len():,} accounts")
             those = pl.col("account_id").is_in(accounts.implode())
             rows = segment_months(

@@ -1,7 +1,7 @@
 """The assets: raw -> staging -> facts -> marts -> published. Each says what it is and calls one function."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,20 +10,24 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from pipelines import core, health_marts, loading, reconciliation_marts, show, vendor_marts
+from pipelines import core, health_marts, loading, reconciliation_marts, reuse, show, vendor_marts
+from pipelines.checking import refused_by_rule
 from pipelines.config import PostgresqlDoor, Settings, Source
-from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview
+from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview, published_spec, source_origins
 from pipelines.journal import PROGRESS, Journal
 from pipelines.releasing import publish_run
 from pipelines.report import LANGUAGES, output
 from pipelines.resources import RunOptions, Warehouse, started_at
 from pipelines.run import Run, published_dir, raw_dir
 from pipelines.steps import STEPS, Step
+from schemas import catalogue
+from schemas.contract import polars_schema
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from schemas.validation import SourceError, SourceUnavailable
 from warehouse.audit import INVARIANTS, Finding, Invariant, audit
 from warehouse.batches import BATCHES
+from warehouse.names import relation
 from warehouse.postgres import PostgresError, publish_to_postgres
 from warehouse.publish import freshness, mark_stale, newest_release, open_published
 from warehouse.store import first_rows, row_count
@@ -47,7 +51,8 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         for assets in (_raw(settings, name, source), _staging(settings, name, source))
     ]
     staged = [key for assets in loads for key in assets.keys if key.path[0] == "staging"]
-    built = [_tables(settings, step, _keys(step.reads) or staged) for step in STEPS]
+    by_table = {name: [key for key in staged if key.path[-1] == name] for name in CONTRACTS}
+    built = [_tables(settings, step, _keys(step.reads) or staged, by_table) for step in STEPS]
     release = _release(settings, sorted(key for assets in built for key in assets.keys))
     doors = [_postgresql(settings, settings.sources.postgresql)] if settings.sources.postgresql else []
     assets = [*loads, *built, release, *doors, _report(settings)]
@@ -111,7 +116,13 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
     """Validation of one source: accepted rows with their history, refused rows in quarantine with the rule."""
     tables = loading.source_tables(source)
     specs = [
-        asset_spec(("staging", name, table), CONTRACTS[table], deps=[_key("raw", name)], kinds={"duckdb", "pandera"})
+        asset_spec(
+            ("staging", name, table),
+            CONTRACTS[table],
+            source_origins(source, CONTRACTS[table]),
+            deps=[_key("raw", name)],
+            kinds={"duckdb", "pandera"},
+        )
         for table in tables
     ]
     checks = [
@@ -130,19 +141,28 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         run = current_run(context, settings, run_options)
         step, zone = f"staging__{name}", run.policy.reporting_timezone
-        _progress(context, journal)(f"validate {name}")
+        progress = _progress(context, journal)
+        progress(f"validate {name}")
         with journal.step(step):
             try:
                 with warehouse.get_connection() as con:
-                    staged = loading.stage(con, name, source, raw_dir(settings), run.as_of, zone)
+                    staged, raw = None, raw_dir(settings)
+                    if reuse.reusable(con, run):
+                        staged = loading.as_staged(con, name, source, raw, run.as_of)
+                    if staged is None:
+                        reuse.forget(con)
+                        staged = loading.stage(con, name, source, raw, run.as_of, zone)
+                    else:
+                        progress(f"{name}: the rows are those that are staged")
+                    refused = refused_by_rule(con, [one.batch_id for one in staged if one.rows_quarantined])
             except (SourceError, OSError) as error:
                 _note_stale(settings, name, str(error))
                 raise dg.Failure(f"{error}", allow_retries=False) from error
             journal.loaded(step, staged)
         if not staged:
-            _progress(context, journal)(f"{name}: a later day is recorded, so this run only looks back")
+            progress(f"{name}: a later day is recorded, so this run only looks back")
         for table in staged or map(loading.not_loaded, tables):
-            check = _refused_check(name, table)
+            check = _refused_check(name, table, refused)
             journal.checked(step, check, rows=table.rows_quarantined)
             yield _staged_result(name, table)
             yield check
@@ -150,10 +170,12 @@ def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefiniti
     return staging
 
 
-def _tables(settings: Settings, step: Step, deps: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+def _tables(
+    settings: Settings, step: Step, deps: Sequence[dg.AssetKey], staged: Mapping[str, Sequence[dg.AssetKey]]
+) -> dg.AssetsDefinition:
     """One step that builds published tables, followed by the audit of what it built."""
     tables = step.tables
-    specs = [asset_spec(table.split("."), PUBLISHED[table], deps=deps, kinds={"duckdb", "polars"}) for table in tables]
+    specs = [published_spec(table, deps=deps, kinds={"duckdb", "polars"}, staged=staged) for table in tables]
     invariants = [invariant for invariant in INVARIANTS if _shown_by(invariant) in tables]
     checks = [
         dg.AssetCheckSpec(
@@ -177,9 +199,16 @@ def _tables(settings: Settings, step: Step, deps: Sequence[dg.AssetKey]) -> dg.A
         progress(step.name.replace("_", " "))
         with journal.step(step.name):
             with warehouse.get_connection() as con:
-                step.build(con, run, progress)
+                same = reuse.reusable(con, run)
+                if same:
+                    progress(f"{step.name}: as in release {same.release.name}")
+                else:
+                    reuse.forget(con)
+                    step.build(con, run, progress)
                 results = [_built_result(con, run, table) for table in tables]
-                findings = audit(con, [one.table for one in invariants])
+                # What was audited and has not been written since need not be audited again.
+                held = {one.id for one in invariants if one.id not in same.warned} if same else set()
+                findings = audit(con, [one.table for one in invariants], held)
             yield from results
             for finding in findings:
                 check = _check_result(finding)
@@ -196,9 +225,6 @@ def _shown_by(invariant: Invariant) -> str:
 
 def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     """Publication: every audited table becomes visible at once."""
-    deadline = dg.FreshnessPolicy.cron(
-        deadline_cron="0 9 * * *", lower_bound_delta=timedelta(hours=6), timezone=settings.policy.reporting_timezone
-    )
     spec = dg.AssetSpec(
         RELEASE_KEY,
         description="The published warehouse: all facts and marts of an audited run, visible all at once to BI tools "
@@ -206,7 +232,7 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
         group_name="published",
         deps=built,
         kinds={"duckdb", "parquet"},
-        freshness_policy=deadline,
+        freshness_policy=_by_nine(settings),
     )
 
     @dg.multi_asset(name="publish", specs=[spec])
@@ -237,6 +263,13 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
     return release
 
 
+def _by_nine(settings: Settings) -> dg.FreshnessPolicy:
+    """What is published has to be there by nine in the morning, from a run of that night."""
+    return dg.FreshnessPolicy.cron(
+        deadline_cron="0 9 * * *", lower_bound_delta=timedelta(hours=6), timezone=settings.policy.reporting_timezone
+    )
+
+
 def _postgresql(settings: Settings, door: PostgresqlDoor) -> dg.AssetsDefinition:
     """The copy of the release in PostgreSQL."""
     spec = dg.AssetSpec(
@@ -245,6 +278,7 @@ def _postgresql(settings: Settings, door: PostgresqlDoor) -> dg.AssetsDefinition
         group_name="published",
         deps=[RELEASE_KEY],
         kinds={"postgres"},
+        freshness_policy=_by_nine(settings),
     )
 
     @dg.multi_asset(name="publish_to_postgresql", specs=[spec])
@@ -298,7 +332,7 @@ def current_run(context: dg.AssetExecutionContext, settings: Settings, options: 
     """What this run knows."""
     day = options.day_of(settings, started_at(context.instance, context.run.run_id))
     tables = {name: loading.source_tables(source) for name, source in settings.sources.sources.items()}
-    return Run(day, settings.policy, options.full, tables, settings.data_dir)
+    return Run(day, settings.policy, options.full, tables, settings.data_dir, settings.sources.compute)
 
 
 def _progress(context: dg.AssetExecutionContext, journal: Journal) -> core.Progress:
@@ -334,15 +368,28 @@ def _staged_result(name: str, table: loading.StagedTable) -> dg.MaterializeResul
     )
 
 
-def _refused_check(name: str, table: loading.StagedTable) -> dg.AssetCheckResult:
-    """Refused rows do not stop the run: they are counted here and wait in quarantine."""
+def _refused_check(name: str, table: loading.StagedTable, refused: pl.DataFrame) -> dg.AssetCheckResult:
+    """Refused rows do not stop the run: they wait in quarantine. Counts by rule, the first rows, and what to do."""
+    told = (
+        refused.filter(pl.col("batch_id") == table.batch_id)
+        .drop("batch_id")
+        .with_columns(pl.col("column").fill_null(""))
+    )
+    rows = table.rows_quarantined
     return dg.AssetCheckResult(
         asset_key=_key("staging", name, table.table),
         check_name="no_rows_refused",
-        passed=table.rows_quarantined == 0,
+        passed=rows == 0,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{table.rows_quarantined} rows refused; see staging.quarantine, batch {table.batch_id}",
-        metadata={"rows_by_rule": dg.MetadataValue.json(dict(table.rules))},
+        description=f"{rows} rows refused: mend them in the source, or its mapping in sources.yaml. "
+        f"staging.quarantine has them under batch {table.batch_id}"
+        if rows
+        else "no row was refused",
+        metadata={
+            "refused_rows": rows,
+            "rows_by_rule": dg.MetadataValue.json(dict(table.rules)),
+            **({"first rows": dg.MetadataValue.md(as_markdown(told))} if rows else {}),
+        },
     )
 
 
@@ -353,15 +400,45 @@ def _built_result(con: duckdb.DuckDBPyConnection, run: Run, table: str) -> dg.Ma
         metadata={
             "dagster/row_count": row_count(con, table),
             "as_of": run.as_of.isoformat(),
+            **_period(con, table),
             "preview": dg.MetadataValue.md(preview(rows, PUBLISHED[table])),
             **_summary(con, table),
         },
     )
 
 
+def _period(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, dg.MetadataValue[Any]]:
+    """The first and the last day of the rows of a table that has one; nothing of an empty table."""
+    day = next((name for name in _DAYS if name in polars_schema(PUBLISHED[table])), None)
+    if day is None:
+        return {}
+    query = f"SELECT min({day}), max({day}) FROM {relation(table)}"  # names of our own
+    first, last = con.sql(query).fetchall()[0]
+    return {"data": dg.MetadataValue.text(f"{day} {first} to {last}")} if first else {}
+
+
+_DAYS = (
+    "period_start",
+    "month",
+    "day",
+    "valid_from",
+    "term_end",
+    "responded_on",
+    "created_on",
+    "booked_on",
+    "attempted_on",
+    "contract_start",
+    "due_on",
+)
+"""The column by which the rows of a table lie in time, the first that it has."""
+
+
 def _summary(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, dg.MetadataValue[Any]]:
-    """What is best read as a whole: the back-test of the health score, MRR against invoices and vendors by month."""
+    """What is best read as a whole: closing MRR, the back-test of health, MRR against invoices and vendors by month."""
     match table:
+        case catalogue.MOVEMENTS:
+            closing = con.sql(_CLOSING_MRR).fetchall()
+            return {"closing_mrr": dg.MetadataValue.float(closing[0][0])} if closing else {}
         case health_marts.BACKTEST:
             return {"back-test": dg.MetadataValue.md(as_markdown(health_marts.backtest_for_reading(con)))}
         case reconciliation_marts.BY_MONTH:
@@ -370,6 +447,12 @@ def _summary(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, dg.Metadat
             return {"by month": dg.MetadataValue.md(as_markdown(vendor_marts.for_reading(con, MONTHS_SHOWN)))}
         case _:
             return {}
+
+
+_CLOSING_MRR = f"""
+    SELECT closing_mrr FROM {catalogue.MOVEMENTS}
+    WHERE grain = 'month' AND series = 'net' AND basis = 'reporting' AND dimension = 'all'
+    ORDER BY period_start DESC LIMIT 1"""
 
 
 def _check_result(finding: Finding) -> dg.AssetCheckResult:

@@ -1,7 +1,7 @@
 """A look at the configuration and the sources without running: what would be read, accepted and refused."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipelines.config import Settings, Source
 from pipelines.loading import extract, source_tables, stage
 from schemas.validation import SourceError
 from warehouse import migrations
-from warehouse.batches import read_batches, read_quarantine
+from warehouse.batches import QUARANTINE, read_batches, read_quarantine
 from warehouse.store import prepare
 
 
@@ -76,11 +76,23 @@ def refused_rows(warehouse: Path) -> pl.DataFrame:
     with migrations.connect(warehouse) as con:
         newest = read_batches(con).sort("load_seq").unique(["source", "table"], keep="last")
         refused = read_quarantine(con).join(newest.select("batch_id"), on="batch_id", how="semi")
+    return _by_rule(refused, "source", "table")
+
+
+def refused_by_rule(con: duckdb.DuckDBPyConnection, batches: Sequence[str]) -> pl.DataFrame:
+    """Refused rows of some batches: counts by batch, column and rule, with the first places and what to do."""
+    query = f"""
+        SELECT batch_id, file, row, "column", rule, advice FROM {QUARANTINE}
+        WHERE list_contains(?, batch_id) ORDER BY ALL"""  # a name of our own
+    return _by_rule(con.sql(query, params=[list(batches)]).pl(), "batch_id")
+
+
+def _by_rule(refused: pl.DataFrame, *place: str) -> pl.DataFrame:
     return (
-        refused.group_by("source", "table", "column", "rule", "advice")
+        refused.group_by(*place, "column", "rule", "advice")
         .agg(
             pl.len().alias("rows"),
             first_places=pl.format("{}:{}", pl.col("file").fill_null("-"), "row").head(3).str.join(", "),
         )
-        .sort("source", "table", "rule", "column")
+        .sort(*place, "rule", "column")
     )

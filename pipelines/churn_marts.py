@@ -38,7 +38,7 @@ def build_churn_reasons(con: duckdb.DuckDBPyConnection, run: Run, progress: Prog
     periods = calendars(first_day(con, run), run.as_of)
     attributes = read(con, "facts.account_attributes")
     sums = []
-    for accounts, ledger in ledger_shards(con, events["account_id"].unique().sort()):
+    for accounts, ledger in ledger_shards(con, run, events["account_id"].unique().sort()):
         progress(f"reasons of {accounts.len():,} accounts")
         of_shard = events.filter(pl.col("account_id").is_in(accounts.implode()))
         days, resolved = (

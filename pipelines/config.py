@@ -5,7 +5,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ByteSize,
     ConfigDict,
     Field,
     StringConstraints,
@@ -483,6 +484,33 @@ Owner = Annotated[str, StringConstraints(pattern=r"^(team:[\w-]+|[^@\s:]+@[^@\s:
 """Who answers for the assets, as the Dagster UI shows it: `team:data` or an e-mail address."""
 
 
+class Compute(_Model):
+    """Where and in how many shards accounts are computed. No number depends on it."""
+
+    engine: Literal["local", "spark"] = "local"
+    shards: int | None = Field(None, ge=1)
+    memory_limit: ByteSize | None = Field(None, ge=256 << 20)
+    master: str | None = Field(None, pattern=r"^(spark://[\w.-]+:\d+(,[\w.-]+:\d+)*|local\[(\d+|\*)\])$")
+    shared_dir: Path | None = None
+
+    @model_validator(mode="after")
+    def _keys_fit_together(self) -> "Compute":
+        if self.engine == "local":
+            if self.master or self.shared_dir:
+                raise ValueError("`master` and `shared_dir` are for `engine: spark`; write it, or leave them out")
+            return self
+        if self.master is None or self.shared_dir is None:
+            raise ValueError(
+                "`engine: spark` needs `master`, such as spark://10.0.0.5:7077, and `shared_dir`, a folder that every "
+                "machine of the cluster has under the same path"
+            )
+        if not self.shared_dir.is_absolute():
+            raise ValueError("`shared_dir` must be an absolute path, the same on every machine of the cluster")
+        if find_spec("pyspark") is None:
+            raise ValueError('needs the extra spark: pip install "customer-success-kpis[spark]"')
+        return self
+
+
 class SourcesConfig(_Model):
     """Content of `sources.yaml`."""
 
@@ -491,6 +519,7 @@ class SourcesConfig(_Model):
     raw_dir: str | None = None
     postgresql: PostgresqlDoor | None = None
     as_of: date | None = None
+    compute: Compute = Compute()
     alerts: Alerts = Alerts()
     digest: DigestPlan | None = None
     owners: tuple[Owner, ...] = ()
@@ -514,6 +543,13 @@ class Settings:
     base_dir: Path
     data_dir: Path
     as_of: date | None
+
+    def with_shards(self, shards: int | None) -> "Settings":
+        """These settings with another number of shards; None leaves what is configured."""
+        if shards is None:
+            return self
+        compute = self.sources.compute.model_copy(update={"shards": shards})
+        return replace(self, sources=self.sources.model_copy(update={"compute": compute}))
 
 
 def load_settings(config_dir: Path | None = None) -> Settings:

@@ -1,18 +1,19 @@
 """The MRR core of a run: facts of the accounts that changed, and the marts summed over all accounts.
 
-Accounts are computed in shards of whole accounts, one after another, so that memory stays bounded. Every rule lives in
-`transforms`; this module reads, calls and writes.
+Accounts are computed in shards of whole accounts (`pipelines.shards`), so that memory stays bounded, by the engine that
+is configured (`pipelines.engines`). Every rule lives in `transforms`; this module reads, calls and writes.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import TypeVar
+from functools import partial
 
 import duckdb
 import polars as pl
 
+from pipelines import engines
 from pipelines.accounts import (
     Billing,
     accounts_to_recompute,
@@ -23,7 +24,9 @@ from pipelines.accounts import (
     partners_of,
 )
 from pipelines.run import Run, read, staged, write
+from pipelines.shards import Frames, Shards, shards_for, split
 from schemas.contract import polars_schema
+from schemas.policy import Policy
 from schemas.tables import PUBLISHED
 from transforms.account_360 import balances_now
 from transforms.attributes import local_attributes, segments, with_segments
@@ -46,13 +49,11 @@ from transforms.periods import calendar, calendars
 from transforms.reporting import month_rates, period_rates
 from transforms.retention import retention, trailing_12m
 from transforms.revenue import revenue_per_customer
-from transforms.slices import SLICE, add_up, coded_ids, coded_members
+from transforms.slices import SLICE, coded_ids, coded_members
 from transforms.subscription_states import subscription_states
 from warehouse.batches import get_watermark, set_watermark
 from warehouse.store import conform, replace_accounts, replace_table, row_count, transaction
 
-ROWS_PER_SHARD = 300_000
-SUMS_HELD = 4
 PERIOD_GRAINS = ("month", "quarter", "year")
 ACCOUNT_FACTS = ("facts.subscription_state", "facts.account_day", "facts.mrr_ledger", "facts.account_period")
 
@@ -66,8 +67,7 @@ MRR_MARTS = (
 
 _LAST = "last_recomputed"
 
-Progress = Callable[[str], None]
-_Shard = TypeVar("_Shard")
+Progress = engines.Progress
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,11 @@ def build_account_facts(con: duckdb.DuckDBPyConnection, run: Run, progress: Prog
         if changed is None:
             for name in ACCOUNT_FACTS:
                 replace_table(con, name, pl.DataFrame(schema=polars_schema(PUBLISHED[name])), PUBLISHED[name])
-        for number, (shard, shards) in enumerate(_shards(wanted, bill.changes.height), start=1):
-            progress(f"accounts: shard {number} of {shards}, {shard.len():,} accounts")
-            for name, frame in account_facts(bill, shard, run).items():
-                replace_accounts(con, name, frame, shard, PUBLISHED[name])
+        shards = Shards(split(wanted, shards_for(bill.changes.height, run.compute)), partial(_billing_of, bill))
+        facts = engines.engine_of(run.compute).each(partial(facts_of_shard, run), shards, progress)
+        for accounts, tables in zip(shards.accounts, facts, strict=True):
+            for name, frame in tables.items():
+                replace_accounts(con, name, frame, accounts, PUBLISHED[name])
         mark_recomputed(con, run, bill)
         done = Recomputed(wanted.len(), everyone.len(), changed is None)
         set_watermark(con, _LAST, json.dumps(asdict(done)))
@@ -106,6 +107,26 @@ def last_recomputed(con: duckdb.DuckDBPyConnection) -> Recomputed:
     if noted is None:
         raise LookupError("no account facts yet: materialize facts/mrr_ledger first")
     return Recomputed(**json.loads(noted))
+
+
+def _billing_of(bill: Billing, accounts: pl.Series) -> Frames:
+    """What `facts_of_shard` needs for these accounts: the rows of their partners too."""
+    partners = bill.partners.filter(pl.col("account_id").is_in(accounts.implode()))
+    those = pl.concat([accounts, partners["partner_id"]]).unique()
+    changes = bill.changes.filter(pl.col("account_id").is_in(those.implode()))
+    subscriptions = changes["subscription_id"].unique()
+    return {
+        "accounts": accounts.to_frame("account_id"),
+        "changes": changes,
+        "discounts": bill.discounts.filter(pl.col("subscription_id").is_in(subscriptions.implode())),
+        "partners": partners,
+    }
+
+
+def facts_of_shard(run: Run, tables: Frames) -> Frames:
+    """`account_facts` of what `_billing_of` reads: a pure function, which an engine may call anywhere."""
+    bill = Billing(tables["changes"], tables["discounts"], pl.DataFrame(), tables["partners"])
+    return account_facts(bill, tables["accounts"]["account_id"], run)
 
 
 def account_facts(bill: Billing, accounts: pl.Series, run: Run) -> dict[str, pl.DataFrame]:
@@ -150,8 +171,9 @@ def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
             period_rates(rates, months, run.as_of),
             "rate_open",
             run.policy,
+            ["arr_minor"],
         ).select("account_id", "period_start", "arr_minor")
-        for _, ledger in ledger_shards(con)
+        for _, ledger in ledger_shards(con, run)
     ]
     frame = with_segments(local, segments(pl.concat(balances), local, run.policy, run.as_of))
     return write(con, run, "facts.account_attributes", frame)
@@ -162,33 +184,16 @@ _PLAN_COLUMNS = ("account_id", "plan", "valid_from", "valid_to", "arr_net_minor"
 
 def build_mrr_marts(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
     """Rebuilds the marts that rest on the ledger, from the sums of all shards of accounts."""
-    rates = exchange_rates(con, run)
     periods = calendars(first_day(con, run), run.as_of)
-    losses = read(con, "facts.churn_event")
-    movement: list[Sums] = []
-    customer: list[Sums] = []
-    cohort: list[CohortSums] = []
-    trailing: list[pl.DataFrame] = []
-    for accounts, billed in ledger_shards(con):
-        progress(f"sums over {accounts.len():,} accounts")
-        days, ledger, reasons, attributes = coded_ids(
-            read(con, "facts.account_day", accounts),
-            billed,
-            losses.filter(pl.col("account_id").is_in(accounts.implode())),
-            read(con, "facts.account_attributes", accounts),
-        )
-        ledger, days = (with_churn_reasons(rows, reasons) for rows in (ledger, days))
-        members = coded_members(attributes)
-        _add(movement, movement_sums(ledger, days, members, rates, periods, run.policy, run.as_of), Sums.add_up)
-        _add(customer, customer_sums(days, members, periods, run.policy), Sums.add_up)
-        _add(cohort, cohort_sums(ledger, days, members, rates, periods, run.as_of), CohortSums.add_up)
-        _add(trailing, trailing_12m(ledger, members, rates, periods, run.policy, run.as_of), add_up)
-    movements = movement_slices(Sums.add_up(movement), periods)
-    customers = customer_slices(Sums.add_up(customer), periods)
-    cells = cohorts(CohortSums.add_up(cohort), periods, run.policy)
+    known = Known(exchange_rates(con, run), periods, run.policy, run.as_of)
+    shards = Shards(_accounts_with_ledger(con, run), partial(_facts_of, con, read(con, "facts.churn_event")))
+    sums = engines.engine_of(run.compute).added_up(partial(sums_of_shard, known), shards, progress)
+    movements = movement_slices(Sums(sums["movement_openings"], sums["movement_periods"]), periods)
+    customers = customer_slices(Sums(sums["customer_openings"], sums["customer_periods"]), periods)
+    cells = cohorts(CohortSums(sums["cohort_starts"], sums["cohort_cells"]), periods, run.policy)
     marts = {
         "marts.mrr_movements": movements,
-        "marts.retention": retention(movements, customers, add_up(trailing), run.policy),
+        "marts.retention": retention(movements, customers, sums["trailing_12m"], run.policy),
         "marts.revenue_per_customer": revenue_per_customer(movements, run.policy),
         "marts.cohorts": cells,
         "marts.cohort_averages": cohort_averages(cells, run.policy),
@@ -196,11 +201,44 @@ def build_mrr_marts(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress
     return {name: write(con, run, name, frame) for name, frame in marts.items()}
 
 
-def _add(sums: list[_Shard], of_shard: _Shard, add_up: Callable[[Sequence[_Shard]], _Shard]) -> None:
-    """Keeps the sums of a shard, and makes one of all as soon as they are many: memory holds only few."""
-    sums.append(of_shard)
-    if len(sums) == SUMS_HELD:
-        sums[:] = [add_up(sums)]
+@dataclass(frozen=True)
+class Known:
+    """What the sums of every shard need to know: month-end rates, the calendar of each grain, policy and day."""
+
+    rates: pl.DataFrame
+    periods: Mapping[str, pl.DataFrame]
+    policy: Policy
+    as_of: date
+
+
+def _facts_of(con: duckdb.DuckDBPyConnection, losses: pl.DataFrame, accounts: pl.Series) -> Frames:
+    """What `sums_of_shard` needs of these accounts."""
+    return {
+        "days": read(con, "facts.account_day", accounts),
+        "ledger": read(con, "facts.mrr_ledger", accounts),
+        "losses": losses.filter(pl.col("account_id").is_in(accounts.implode())),
+        "attributes": read(con, "facts.account_attributes", accounts),
+    }
+
+
+def sums_of_shard(known: Known, tables: Frames) -> Frames:
+    """All additive sums of what `_facts_of` reads: a pure function, which an engine may call anywhere."""
+    days, ledger, losses, attributes = coded_ids(*(tables[name] for name in ("days", "ledger", "losses", "attributes")))
+    ledger, days = (with_churn_reasons(rows, losses) for rows in (ledger, days))
+    members = coded_members(attributes)
+    rates, periods, policy, as_of = known.rates, known.periods, known.policy, known.as_of
+    movement = movement_sums(ledger, days, members, rates, periods, policy, as_of)
+    customer = customer_sums(days, members, periods, policy)
+    cohort = cohort_sums(ledger, days, members, rates, periods, as_of)
+    return {
+        "movement_openings": movement.openings,
+        "movement_periods": movement.periods,
+        "customer_openings": customer.openings,
+        "customer_periods": customer.periods,
+        "cohort_starts": cohort.starts,
+        "cohort_cells": cohort.cells,
+        "trailing_12m": trailing_12m(ledger, members, rates, periods, policy, as_of),
+    }
 
 
 def exchange_rates(con: duckdb.DuckDBPyConnection, run: Run, needed: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -241,22 +279,19 @@ def first_day(con: duckdb.DuckDBPyConnection, run: Run) -> date:
 
 
 def ledger_shards(
-    con: duckdb.DuckDBPyConnection, accounts: pl.Series | None = None
+    con: duckdb.DuckDBPyConnection, run: Run, accounts: pl.Series | None = None
 ) -> Iterator[tuple[pl.Series, pl.DataFrame]]:
     """The ledger of all accounts, or these, in shards of whole accounts, sorted; an empty shard where there are none.
 
     `accounts`: sorted ids.
     """
-    if accounts is None:
-        accounts = con.sql("SELECT DISTINCT account_id FROM facts.account_day ORDER BY account_id").pl()["account_id"]
-    for shard, _ in _shards(accounts, row_count(con, "facts.mrr_ledger")):
+    for shard in _accounts_with_ledger(con, run, accounts):
         yield shard, read(con, "facts.mrr_ledger", shard)
 
 
-def _shards(accounts: pl.Series, rows: int) -> Iterator[tuple[pl.Series, int]]:
-    """Splits sorted account ids into shards of about `ROWS_PER_SHARD` rows: ids and the number of shards."""
-    shards = max(1, -(-rows // ROWS_PER_SHARD))
-    size = max(1, -(-accounts.len() // shards))
-    starts = range(0, max(accounts.len(), 1), size)
-    for start in starts:
-        yield accounts.slice(start, size), len(starts)
+def _accounts_with_ledger(
+    con: duckdb.DuckDBPyConnection, run: Run, accounts: pl.Series | None = None
+) -> list[pl.Series]:
+    if accounts is None:
+        accounts = con.sql("SELECT DISTINCT account_id FROM facts.account_day ORDER BY account_id").pl()["account_id"]
+    return split(accounts, shards_for(row_count(con, "facts.mrr_ledger"), run.compute))

@@ -13,8 +13,8 @@ from pipelines.run import JOB, warehouse_file
 REPORT_JOB = "report"
 
 
-def build_defs(settings: Settings) -> dg.Definitions:
-    """All Dagster objects of a configuration; tests call it with their own."""
+def build_defs(settings: Settings, *, is_scheduled: bool = False) -> dg.Definitions:
+    """All Dagster objects of a configuration; tests call it with their own. `is_scheduled`: the schedule is on."""
     job = dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.all() - dg.AssetSelection.assets(REPORT_KEY),
@@ -32,7 +32,8 @@ def build_defs(settings: Settings) -> dg.Definitions:
         job=job,
         cron_schedule="0 6 * * *",
         execution_timezone=settings.policy.reporting_timezone,
-        description="Every morning in the reporting time zone, for the day before. Switch it on in the UI.",
+        description="Every morning in the reporting time zone, for the day before. Switch it off in the UI.",
+        default_status=dg.DefaultScheduleStatus.RUNNING if is_scheduled else dg.DefaultScheduleStatus.STOPPED,
     )
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return dg.Definitions(
@@ -42,7 +43,9 @@ def build_defs(settings: Settings) -> dg.Definitions:
         sensors=[failure_sensor(settings), stale_sensor(settings)],
         executor=dg.in_process_executor,
         resources={
-            "warehouse": Warehouse(database=str(warehouse_file(settings))),
+            "warehouse": Warehouse(
+                database=str(warehouse_file(settings)), memory_limit=settings.sources.compute.memory_limit
+            ),
             "run_options": RunOptions.configure_at_launch(),
             "journal": journal_of_run(settings),
         },
@@ -62,4 +65,4 @@ def run_config(as_of: str | None, full: bool, quiet: bool = False) -> dict[str, 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Loaded by Dagster: the configuration that `KPIS_CONFIG` names, else the sample company."""
-    return build_defs(load_settings())
+    return build_defs(load_settings(), is_scheduled=True)

@@ -23,6 +23,7 @@ from pipelines.sources.ready_made import Format
 from schemas import catalogue
 from schemas.catalogue import Kpi
 from schemas.contract import Contract, column_specs, key_columns, table_name
+from schemas.origins import origins_of
 from schemas.policy import HEALTH_VALUES, Policy
 from schemas.sources import SYSTEMS
 from schemas.tables import PUBLISHED
@@ -67,6 +68,8 @@ _PUBLISHED_HEAD = """\
 ## Published tables
 
 What a release holds. Columns marked *nullable* may be NULL. Names are a promise: they are added to, not changed.
+*From* are the columns whose values make the value: of the same table where no table is named, of the source tables as
+`staging.<table>`. What only decides which rows there are is left out.
 """
 
 _VIEWS_HEAD = """\
@@ -309,8 +312,8 @@ def _table(contract: type[Contract], heading: str, *, is_source: bool) -> Iterat
     yield f"{heading} {table_name(contract)}\n"
     yield f"{_docstring(contract)}\n"
     yield f"Key: {_code(key_columns(contract))}.\n"
-    yield "| column | type | | description |"
-    yield "|---|---|---|---|"
+    yield "| column | type | | description |" if is_source else "| column | type | | description | from |"
+    yield "|---|---|---|---|" if is_source else "|---|---|---|---|---|"
     for spec in column_specs(contract):
         marks = [nullable if spec.nullable else filled, "personal" if spec.personal else ""]
         checks = schema.columns[spec.name].checks
@@ -320,6 +323,7 @@ def _table(contract: type[Contract], heading: str, *, is_source: bool) -> Iterat
             _TYPES[spec.dtype],
             ", ".join(filter(None, marks)),
             " ".join(filter(None, [spec.description, *rules])),
+            *([] if is_source else [origins_of(table_name(contract))[spec.name].told(table_name(contract))]),
         )
     yield ""
     if schema.checks:

@@ -48,7 +48,7 @@ def try_policy(settings: Settings, policy: Policy, progress: Progress) -> Trial:
     if release is None:
         raise NotPublished("nothing has been published yet, so there is nothing to compare with: kpis run")
     tables = {name: loading.source_tables(source) for name, source in settings.sources.sources.items()}
-    run = Run(release.as_of, policy, sources=tables)
+    run = Run(release.as_of, policy, sources=tables, compute=settings.sources.compute)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.duckdb"
         if warehouse_file(settings).exists():

@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from pipelines import reuse
 from pipelines.closing_marts import closed_dir
 from pipelines.config import ApiSource, SampleSource, Settings
 from pipelines.loading import loads
@@ -114,6 +115,7 @@ def _carry_out(
     if con is not None:
         try:
             with transaction(con):
+                reuse.forget(con)
                 counts |= erase_from_tables(con, search)
                 counts |= erase_refused(con, _of_erased(settings, erased))
                 if dry_run:

@@ -8,6 +8,7 @@ import polars as pl
 from pipelines.accounts import Identities, identities
 from pipelines.core import Progress, exchange_rates, first_day
 from pipelines.run import Run, read, staged, write
+from pipelines.shards import split
 from schemas.contract import polars_schema
 from schemas.tables import PUBLISHED
 from transforms import identity
@@ -63,7 +64,7 @@ def build_health(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -
         for name in HISTORY:
             store.replace_table(con, name, pl.DataFrame(schema=polars_schema(PUBLISHED[name])), PUBLISHED[name])
         ends = score_days(_months_to_score(con, run), run.as_of)
-        for accounts in _shards(con):
+        for accounts in _shards(con, run):
             known = _facts(con, accounts, use, seats)
             new = health_scores(health_values(known, company, ends, run.policy), run.policy)
             scores = _with_history(con, run, new, accounts)
@@ -139,13 +140,14 @@ def _with_history(con: duckdb.DuckDBPyConnection, run: Run, new: Scores, account
     return scores
 
 
-def _shards(con: duckdb.DuckDBPyConnection) -> list[pl.Series]:
+def _shards(con: duckdb.DuckDBPyConnection, run: Run) -> list[pl.Series]:
     """All accounts, also those that have scores and were merged into others since, in shards."""
     store.ensure_table(con, HISTORY[SCORE], PUBLISHED[SCORE])
     accounts = con.sql(
         f"SELECT account_id FROM facts.account_day UNION SELECT account_id FROM {HISTORY[SCORE]} ORDER BY account_id"
-    ).pl()
-    return [shard["account_id"] for shard in accounts.iter_slices(ACCOUNTS_PER_SHARD)] or [accounts["account_id"]]
+    ).pl()["account_id"]
+    least = -(-accounts.len() // ACCOUNTS_PER_SHARD)
+    return split(accounts, max(least, run.compute.shards or 1))
 
 
 def _facts(con: duckdb.DuckDBPyConnection, accounts: pl.Series, use: pl.DataFrame, seats: pl.DataFrame) -> Facts:

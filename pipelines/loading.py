@@ -33,7 +33,7 @@ from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_
 from transforms.completeness import LOOK_BACK_DAYS, missing_days, shrunk
 from transforms.quality import CHECKED_COLUMNS, REFERENCES, cross_check
 from transforms.subscription_states import PRICE_COLUMNS, with_prices
-from warehouse.batches import Batch, next_load_seq, read_batches, record_batch, store_quarantine
+from warehouse.batches import Batch, next_load_seq, read_batches, read_quarantine, record_batch, store_quarantine
 from warehouse.erased import Erased
 from warehouse.erased import load as load_erased
 from warehouse.files import UNFINISHED, Location, clear_unfinished, found, local_copy, reach, write_text
@@ -370,7 +370,6 @@ def stage(
                     _incomplete(con, name, source, table, batches[table], one.rows_in, former, as_of),
                 ),
             )
-            rules = quarantined.group_by("rule").agg(pl.struct("file", "row").n_unique().alias("rows")).sort("rule")
             staged.append(
                 StagedTable(
                     table,
@@ -382,10 +381,48 @@ def stage(
                     counts.new,
                     counts.changed,
                     counts.tombstoned,
-                    dict(rules.iter_rows()),
+                    _rules(quarantined),
                 )
             )
     return staged
+
+
+def as_staged(
+    con: duckdb.DuckDBPyConnection, name: str, source: Source, raw_dir: Location, as_of: date
+) -> list[StagedTable] | None:
+    """What became of the newest load of a source, if it is the one that was staged last; None if it is another.
+
+    Nothing, as of `stage`, for a run that looks back.
+    """
+    if is_look_back(con, name, as_of):
+        return []
+    batches = newest_load(raw_dir, name).batches
+    known = read_batches(con).filter(pl.col("source") == name).unique("table", keep="last", maintain_order=True)
+    staged = {row["table"]: row for row in known.iter_rows(named=True)}
+    same = {table: f"{batch.batch_id}-{_mapping_hash(source, table)}" for table, batch in batches.items()}
+    if any(table not in staged or staged[table]["content_hash"] != content for table, content in same.items()):
+        return None
+    return [
+        StagedTable(
+            row["table"],
+            row["batch_id"],
+            row["rows_extracted"],
+            row["rows_accepted"],
+            row["rows_quarantined"],
+            row["rows_superseded"],
+            new=0,
+            changed=0,
+            deleted=0,
+            rules=_rules(read_quarantine(con, row["batch_id"])),
+        )
+        for row in (staged[table] for table in batches)
+    ]
+
+
+def _rules(quarantined: pl.DataFrame) -> dict[str, int]:
+    """Refused rows by rule."""
+    rows = quarantined.group_by("rule").agg(pl.struct("file", "row").n_unique().alias("rows")).sort("rule")
+    return dict(rows.iter_rows())
 
 
 def _incomplete(

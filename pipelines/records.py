@@ -18,6 +18,7 @@ from transforms import identity
 from warehouse import store
 from warehouse.batches import read_batches
 
+RUNS = "marts.runs"
 RECORD_TABLES = (
     "marts.kpi_catalogue",
     "marts.data_quality",
@@ -44,26 +45,35 @@ def build_records(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
     return {name: write(con, run, name, frame) for name, frame in zip(RECORD_TABLES, frames, strict=True)}
 
 
-def note_run(con: duckdb.DuckDBPyConnection, run: Run, record: RunRecord, release: str, finished_at: datetime) -> None:
+def note_run(
+    con: duckdb.DuckDBPyConnection,
+    run: Run,
+    record: RunRecord,
+    release: str,
+    finished_at: datetime,
+    *,
+    reused: bool = False,
+) -> None:
     """Brings the list of runs up to date, just before the release of this one is published: it, and those that failed.
 
     A run that is listed already stays as it is: `record.is_full` and `accounts_recomputed` are filled in here.
+    `reused`: it built nothing, but publishes what is there.
     """
     done = last_recomputed(con)
-    record.is_full, record.accounts_recomputed = done.is_full, done.accounts
+    record.is_full, record.accounts_recomputed = (False, 0) if reused else (done.is_full, done.accounts)
     this = replace(record, outcome="published", release=release, ended_at=finished_at)
-    contract = PUBLISHED["marts.runs"]
-    listed = store.read(con, "marts.runs", contract=contract)
+    contract = PUBLISHED[RUNS]
+    listed = store.read(con, RUNS, contract=contract)
     others = records(run.data_dir) if run.data_dir else []
     ended = [one for one in others if one.run_id != this.run_id and one.outcome in RUN_OUTCOMES]
     rows = pl.DataFrame([_row(one) for one in [*ended, this]], schema=polars_schema(contract))
     news = rows.join(listed, on="run_id", how="anti")
-    store.replace_table(con, "marts.runs", pl.concat([listed, news]).sort("started_at", "run_id"), contract)
+    store.replace_table(con, RUNS, pl.concat([listed, news]).sort("started_at", "run_id"), contract)
 
 
 def _row(record: RunRecord) -> dict[str, object]:
     values = vars(record) | {"finished_at": record.ended_at}
-    return {name: values[name] for name in polars_schema(PUBLISHED["marts.runs"])}
+    return {name: values[name] for name in polars_schema(PUBLISHED[RUNS])}
 
 
 def _data_quality(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import duckdb
 
-from pipelines import closing_marts, core, health_marts, records
+from pipelines import closing_marts, core, health_marts, records, reuse
 from pipelines.journal import RunRecord
 from pipelines.run import Run
 from schemas.contract import column_specs, key_columns
@@ -19,12 +19,13 @@ _MERGED = (*core.ACCOUNT_FACTS, "marts.segments")
 def publish_run(con: duckdb.DuckDBPyConnection, run: Run, record: RunRecord, now: datetime) -> Release:
     """Publishes all tables of an audited run as a new release, and notes it in the report of the run.
 
-    ValueError for a run without a data folder.
+    Where nothing was built, only the list of runs is new. ValueError for a run without a data folder.
     """
     if run.data_dir is None:
         raise ValueError("a run without a data folder has nowhere to publish to")
     name = f"{run.as_of.isoformat()}-{now:%Y%m%dT%H%M%S%f}"
-    records.note_run(con, run, record, name, now)
+    same = reuse.reusable(con, run)
+    records.note_run(con, run, record, name, now, reused=same is not None)
     closing_marts.prepare(con, run, name)
     create_views(con)
     published = publish(
@@ -37,10 +38,12 @@ def publish_run(con: duckdb.DuckDBPyConnection, run: Run, record: RunRecord, now
         published_at=now,
         without=personal_columns(),
         sort={table: key_columns(PUBLISHED[table]) for table in _MERGED},
+        same_but_for=(same.release, [records.RUNS]) if same else None,
     )
     record.release = name
     closing_marts.settle(con, run)
     health_marts.keep_history(con, run)
+    reuse.remember(con, run, name, record)
     return published
 
 

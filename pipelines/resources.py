@@ -38,6 +38,9 @@ def _connect(path: Path, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
 class Warehouse(DuckDBResource):
     """The private warehouse file. Only the pipeline opens it; readers open the published release."""
 
+    memory_limit: int | None = None
+    """Bytes that a run may use; None: all of the machine."""
+
     _held: duckdb.DuckDBPyConnection | None = PrivateAttr(None)
 
     @contextmanager
@@ -49,7 +52,7 @@ class Warehouse(DuckDBResource):
         self._held.execute("SET memory_limit = '64MB'")
         con = self._held.cursor()
         try:
-            prepare(con)
+            prepare(con, self.memory_limit)
             yield con
         finally:
             con.close()

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import polars as pl
 from upath import UPath
 
 import transforms
-from pipelines.config import Settings
+from pipelines.config import Compute, Settings
 from schemas.contract import key_columns, polars_schema
 from schemas.policy import Policy
 from schemas.sources import CONTRACTS
@@ -40,7 +40,7 @@ _DELIVERED_WITH = {
 class Run:
     """One run for one day. `full`: every account is recomputed. `sources`: the tables of each source; None: any.
 
-    `data_dir`: the data folder, where closed months are kept; None: none are.
+    `data_dir`: the data folder, where closed months are kept; None: none are. `compute`: in which shards, and where.
     """
 
     as_of: date
@@ -48,13 +48,19 @@ class Run:
     full: bool = False
     sources: Mapping[str, Sequence[str]] | None = None
     data_dir: Path | None = None
+    compute: Compute = field(default_factory=Compute)
 
     @property
     def rules_version(self) -> str:
         """Hash of the KPI rules: other rules mean a full rebuild."""
-        folder = Path(transforms.__file__).parent
-        content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
-        return hashlib.sha256(content).hexdigest()[:12]
+        return rules_version()
+
+
+def rules_version() -> str:
+    """Hash of the KPI rules that are installed here."""
+    folder = Path(transforms.__file__).parent
+    content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def staged(

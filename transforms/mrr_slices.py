@@ -26,7 +26,7 @@ from transforms.movements import (
 from transforms.mrr_ledger import LEVELS
 from transforms.periods import GRAINS
 from transforms.reporting import in_reporting_currency, period_rates
-from transforms.slices import SLICE, add_up, balances_at, complete, sum_by_member, with_members
+from transforms.slices import DIMENSIONS, SLICE, add_up, balances_at, complete, sum_by_member, with_members
 
 PAYING = "paying_customers"
 SERIES = ("gross", "net")
@@ -44,17 +44,19 @@ def month_balances(ledger: pl.DataFrame, months: pl.Series) -> pl.DataFrame:
     return _balances(ledger, months)
 
 
-def reporting_balances(balances: pl.DataFrame, rates: pl.DataFrame, rate: str, policy: Policy) -> pl.DataFrame:
+def reporting_balances(
+    balances: pl.DataFrame, rates: pl.DataFrame, rate: str, policy: Policy, levels: Sequence[str] = LEVELS
+) -> pl.DataFrame:
     """Balances converted at `rate_open` or `rate_close` of their period and summed per account.
 
     Grain: account x period_start. Decision 11: each balance in a currency is rounded once.
     """
     converted = balances.join(rates, on=["currency", "period_start"], how="left").with_columns(
-        convert(pl.col(level), pl.col(rate)) for level in LEVELS
+        convert(pl.col(level), pl.col(rate)) for level in levels
     )
     return (
         converted.group_by("account_id", "period_start")
-        .agg(pl.col(*LEVELS).sum())
+        .agg(pl.col(*levels).sum())
         .sort("account_id", "period_start")
         .with_columns(currency=pl.lit(policy.reporting_currency))
     )
@@ -136,7 +138,7 @@ def _grain_sums(
         **{f"delta_{level}": pl.col(f"closing_{level}") - pl.col(f"opening_{level}") for level in LEVELS},
         f"delta_{PAYING}": pl.col("pays_at_closing").cast(pl.Int64) - pl.col("pays_at_opening").cast(pl.Int64),
     }
-    measures = {**changes, **movement_measures(policy)}
+    measures = movement_measures(policy)
     for series in SERIES:
         by_account = ["account_id", "period_start"]
         if series == "gross":
@@ -146,10 +148,22 @@ def _grain_sums(
             native = net_movements(ledger, facts, grain)
         reporting = in_reporting_currency(native, grain_rates, by_account, policy)
         for basis, rows, impact in (("native", native, fx.clear()), ("reporting", reporting, fx)):
-            sums = sum_by_member(with_members(rows, attributes), keys, measures)
+            sums = _sums_of_grain(grain, with_members(rows, attributes), keys, changes, measures)
             yield _with_fx(sums, impact).select(
                 pl.lit(grain).alias("grain"), pl.lit(series).alias("series"), pl.lit(basis).alias("basis"), pl.all()
             )
+
+
+def _sums_of_grain(
+    grain: str, rows: pl.DataFrame, keys: list[str], changes: dict[str, pl.Expr], measures: dict[str, pl.Expr]
+) -> pl.DataFrame:
+    """Sums by member. Of days most dimensions are not published: there only the changes matter, for later openings."""
+    everything = {**changes, **measures}
+    if grain != "day":
+        return sum_by_member(rows, keys, everything)
+    others = [name for name in DIMENSIONS if name not in DAILY_DIMENSIONS]
+    parts = [sum_by_member(rows, keys, everything, DAILY_DIMENSIONS), sum_by_member(rows, keys, changes, others)]
+    return pl.concat(parts, how="diagonal").with_columns(pl.col(*measures).fill_null(0)).sort(*keys, *SLICE)
 
 
 def movement_slices(sums: Sums, calendars: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -180,10 +194,12 @@ def customer_sums(
     return Sums(
         sum_by_member(with_members(opening, attributes), ["period_start"], _columns(CUSTOMER_LEVELS)),
         pl.concat(
-            sum_by_member(
+            _sums_of_grain(
+                grain,
                 with_members(account_periods(days, grain), attributes),
                 ["period_start"],
-                {**changes, **customer_measures(policy)},
+                changes,
+                customer_measures(policy),
             ).select(pl.lit(grain).alias("grain"), pl.all())
             for grain in GRAINS
         ),

@@ -6,7 +6,6 @@ from datetime import date, timedelta
 import polars as pl
 
 from schemas.policy import Policy
-from transforms.mrr_ledger import LEVELS
 from transforms.mrr_slices import reporting_balances
 from transforms.rates import Rate, with_rates
 from transforms.reporting import period_rates
@@ -147,8 +146,8 @@ def trailing_12m(
         then = _closing_balances(ledger, periods, as_of, months_back=12).filter(pl.col("arr_minor") > 0)
         pairs = {"native": (then, now)}
         pairs["reporting"] = (
-            reporting_balances(then, grain_rates, "rate_close", policy),
-            reporting_balances(now, grain_rates, "rate_close", policy),
+            reporting_balances(then, grain_rates, "rate_close", policy, ["arr_minor"]),
+            reporting_balances(now, grain_rates, "rate_close", policy, ["arr_minor"]),
         )
         for basis, (earlier, later) in pairs.items():
             slices.append(
@@ -176,10 +175,8 @@ def _closing_balances(ledger: pl.DataFrame, periods: pl.DataFrame, as_of: date, 
     """Balances some months before the end of each period (before `as_of` for the open one), by period_start."""
     end = pl.min_horizontal("period_end", pl.lit(as_of + timedelta(days=1)))
     moments = periods.select("period_start", moment=end.dt.offset_by(f"-{months_back}mo"))
-    after = ledger.select(
-        "account_id", "currency", "day", *(pl.col(f"closing_{level}").alias(level) for level in LEVELS)
-    )
-    held = balances_at(after, ["account_id", "currency"], LEVELS, moments["moment"].unique().sort())
+    after = ledger.select("account_id", "currency", "day", arr_minor="closing_arr_minor")
+    held = balances_at(after, ["account_id", "currency"], ["arr_minor"], moments["moment"].unique().sort())
     return held.rename({"period_start": "moment"}).join(moments, on="moment").drop("moment")
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from transforms import runs
 
 DIMENSIONS = ("segment", "plan", "country", "industry", "channel", "owner", "tenure")
+ALL = "all"
 SLICE = ("dimension", "member")
 UNASSIGNED = "unassigned"
 
@@ -21,30 +22,28 @@ def with_members(rows: pl.DataFrame, attributes: pl.DataFrame) -> pl.DataFrame:
     `attributes`: account_id, month (first day of the month from which the row holds; the account's first row holds
     since ever), one column per dimension. Accounts without attributes are `unassigned`.
     """
-    members = (
-        attributes.lazy()
-        .sort("account_id", "month")
-        .with_columns(month=pl.when(runs.starts("account_id")).then(pl.date(1, 1, 1)).otherwise("month"))
-        .with_row_index("_member")
-        .collect(engine="in-memory")
+    ids = attributes["account_id"]
+    codes = ids.dtype if isinstance(ids.dtype, pl.Enum) else pl.Enum(ids.unique().sort())
+    account = pl.col("account_id").cast(codes, strict=False).to_physical().cast(pl.Int64)
+    # One integer that sorts by account and then by month.
+    since = account * _DAYS + pl.col("month").to_physical().cast(pl.Int64) + _DAYS // 2
+    members = attributes.with_columns(_account=account, _since=since).sort("_since")
+    known_since = members.select(
+        pl.when(runs.starts("_account")).then(pl.col("_account") * _DAYS).otherwise("_since")
+    ).to_series()
+    wanted = rows.select("account_id", month=pl.col("period_start").dt.truncate("1mo")).select(
+        account.alias("account"), since.alias("since")
     )
-    found = (
-        rows.lazy()
-        .select("account_id", month=pl.col("period_start").dt.truncate("1mo"))
-        .with_row_index("_row")
-        .sort("month")
-        .join_asof(
-            members.lazy().select("account_id", "month", "_member").sort("month"),
-            on="month",
-            by="account_id",
-            strategy="backward",
-            check_sortedness=False,
-        )
-        .sort("_row")
-        .collect(engine="in-memory")
-    )
-    of_rows = members.select(DIMENSIONS)[found["_member"]].with_columns(pl.all().fill_null(UNASSIGNED))
+    newest = known_since.search_sorted(wanted["since"], side="right").cast(pl.Int64) - 1
+    position = wanted.select(pl.when(newest >= 0).then(newest)).to_series()
+    is_own = members["_account"].gather(position) == wanted["account"]
+    found = wanted.select(pl.when(is_own).then(position)).to_series()
+    of_rows = members.select(pl.col(*DIMENSIONS).gather(found).fill_null(UNASSIGNED))
     return pl.concat([rows, of_rows], how="horizontal")
+
+
+_DAYS = 1 << 23
+"""More days than a date can have."""
 
 
 def coded_ids(*frames: pl.DataFrame) -> list[pl.DataFrame]:
@@ -59,8 +58,13 @@ def coded_members(attributes: pl.DataFrame) -> pl.DataFrame:
     return attributes.with_columns(pl.col(name).cast(pl.Enum(names)) for name, names in members.items())
 
 
-def sum_by_member(rows: pl.DataFrame, keys: Sequence[str], measures: Mapping[str, pl.Expr]) -> pl.DataFrame:
-    """Sums of the measures per key, dimension and member (and for `all`).
+def sum_by_member(
+    rows: pl.DataFrame,
+    keys: Sequence[str],
+    measures: Mapping[str, pl.Expr],
+    dimensions: Sequence[str] = (ALL, *DIMENSIONS),
+) -> pl.DataFrame:
+    """Sums of the measures per key, dimension and member; the dimension `all` has one member, `all`.
 
     `rows` carries the members (see `with_members`). Grain: keys x dimension x member. Sums are exact integers.
     """
@@ -69,7 +73,7 @@ def sum_by_member(rows: pl.DataFrame, keys: Sequence[str], measures: Mapping[str
         valued.group_by(*keys, member)
         .agg(pl.col(*measures).sum())
         .select(*keys, pl.lit(name).alias("dimension"), member.cast(pl.String).alias("member"), *measures)
-        for name, member in [("all", pl.lit("all").alias("all")), *((d, pl.col(d)) for d in DIMENSIONS)]
+        for name, member in ((d, pl.lit(ALL).alias(ALL) if d == ALL else pl.col(d)) for d in dimensions)
     ]
     return pl.concat(totals).sort(*keys, *SLICE).collect(engine="in-memory")
 

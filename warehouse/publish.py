@@ -4,7 +4,7 @@
       current -> releases/<release>       the one thing that moves; a symbolic link
       releases/<release>/warehouse.duckdb all tables and views, readable by DuckDB 0.10 to 2.0
       releases/<release>/<schema>/<table>.parquet
-      releases/<release>/release.json     name, as_of, policy version, rows per table
+      releases/<release>/release.json     name, as_of, policy version, rows per table, SHA-256 per file
       serve.duckdb                        views over current/**.parquet, for tools that never reconnect
       serve.sql                           the statements that made serve.duckdb
       status.json                         what is published, and which sources are stale
@@ -16,9 +16,11 @@ tables that runs at the very moment of a publication may see two releases.
 There is one publisher at a time: whoever holds the private warehouse file, which has one writer.
 """
 
+import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -48,6 +50,8 @@ class Release:
     policy_version: str
     published_at: datetime
     rows: dict[str, int]
+    digests: dict[str, str]
+    """SHA-256 of each data file, by its path within the release; empty in releases of former versions."""
 
     @property
     def database(self) -> Path:
@@ -82,6 +86,7 @@ def publish(
     stale_sources: Mapping[str, str] | None = None,
     without: Mapping[str, Sequence[str]] | None = None,
     sort: Mapping[str, Sequence[str]] | None = None,
+    same_but_for: tuple[Release, Collection[str]] | None = None,
     keep: int = 3,
 ) -> Release:
     """Publishes tables and views of the warehouse as a new release, all of it or nothing.
@@ -89,8 +94,9 @@ def publish(
     `release` is a name that was never used before; `tables` are full names, views after what they read; `without` names
     the columns of a table that stay in the private warehouse. Views are published as views of the DuckDB files, without
     Parquet. Rows keep their stored order, which equal content gives equally; a table whose rows were merged has none
-    and is put in that of its `sort` columns, which no two rows share. Of the releases the newest `keep` stay. Call it
-    outside a transaction.
+    and is put in that of its `sort` columns, which no two rows share.
+    `same_but_for`: a release that this one equals but for some tables; its files are taken over, if they are as they
+    were written. Of the releases the newest `keep` stay. Call it outside a transaction.
 
     Errors: ValueError for a bad name, or a column type that Parquet readers get wrong; FileExistsError where the
     release exists. After any error or kill the former release is still the published one, and the next call clears
@@ -105,10 +111,13 @@ def publish(
     _clear_unfinished(published_dir.resolve())
     aside = files.unfinished(target)
     files.make_folder(aside)
-    rows = _build(con, aside, tables, without or {}, sort or {})
+    if same_but_for and _is_whole(same_but_for[0]):
+        rows = _build_on(con, aside, *same_but_for, without or {}, sort or {})
+    else:
+        rows = _build(con, aside, tables, without or {}, sort or {})
     facts = {"release": release, "as_of": as_of.isoformat(), "policy_version": policy_version}
     facts |= {"published_at": published_at.isoformat()}
-    files.write_text(aside / "release.json", _json(facts | {"rows": rows}))
+    files.write_text(aside / "release.json", _json(facts | {"rows": rows, "digests": _digests(aside)}))
     files.sync_tree(aside)
     files.move_into_place(target)
     _make_current(published_dir.resolve(), target, stale_sources or {})
@@ -208,6 +217,38 @@ def _build(
         _run_inside(con, _ATTACHED, statements)
         con.execute(f"CHECKPOINT {_ATTACHED}")
     return rows
+
+
+def _build_on(
+    con: duckdb.DuckDBPyConnection,
+    directory: Path,
+    former: Release,
+    tables: Collection[str],
+    without: Mapping[str, Sequence[str]],
+    sort: Mapping[str, Sequence[str]],
+) -> dict[str, int]:
+    """Takes over the files of a former release, but writes these tables anew; rows per table.
+
+    Parquet files get a second name: no file of a release is ever written again.
+    """
+    known, comments = columns_of_all(con), comments_of_all(con)
+    shutil.copyfile(former.database, directory / former.database.name)
+    for path in sorted(former.path.glob("*/*.parquet")):
+        schema = path.parent.name
+        (directory / schema).mkdir(exist_ok=True)
+        if f"{schema}.{path.stem}" not in tables:
+            os.link(path, directory / schema / path.name)
+    rows: dict[str, int] = {}
+    statements: list[str] = []
+    with _attached(con, directory / former.database.name):
+        for name in tables:
+            published = [column for column in _columns_of(known, name) if column.name not in without.get(name, ())]
+            con.execute(f"DROP TABLE {_ATTACHED}.{names.relation(name)}")
+            rows[name] = _copy_table(con, name, directory, published, sort.get(name, ()))
+            statements += _comments_of(name, "TABLE", comments, published)
+        _run_inside(con, _ATTACHED, statements)
+        con.execute(f"CHECKPOINT {_ATTACHED}")
+    return former.rows | rows
 
 
 def _copy_table(
@@ -345,7 +386,24 @@ def _read_release(path: Path) -> Release:
         policy_version=facts["policy_version"],
         published_at=datetime.fromisoformat(facts["published_at"]),
         rows=facts["rows"],
+        digests=facts.get("digests", {}),
     )
+
+
+def _digests(release: Path) -> dict[str, str]:
+    digests = {}
+    for path in sorted([*release.glob("*.duckdb"), *release.glob("*/*.parquet")]):
+        with path.open("rb") as file:
+            digests[path.relative_to(release).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _is_whole(release: Release) -> bool:
+    """Whether the files of a release are those that were written: a damaged one is not handed on."""
+    try:
+        return _digests(release.path) == release.digests
+    except OSError:
+        return False
 
 
 def _write_status(published_dir: Path, stale_sources: Mapping[str, str]) -> None:

@@ -17,8 +17,8 @@ from warehouse.comments import comment_statements
 
 SCHEMAS = ("staging", "facts", "marts", "meta")
 
-MEMORY_LIMIT = "2GB"
-"""Beyond it DuckDB spills to disk: the frames of the transforms need the rest of the machine."""
+MEMORY_LIMIT = 2_000_000_000
+"""Bytes beyond which DuckDB spills to disk: the frames of the transforms need the rest of the machine."""
 
 INSTANT = pl.Datetime("us", "UTC")
 
@@ -36,12 +36,15 @@ class TableDrift(ValueError):
     """A stored table has other columns than its contract."""
 
 
-def prepare(con: duckdb.DuckDBPyConnection) -> None:
-    """Readies a connection and its file: UTC, and the schemas. Call it once after each connect."""
+def prepare(con: duckdb.DuckDBPyConnection, memory: int | None = None) -> None:
+    """Readies a connection and its file: UTC, and the schemas. Call it once after each connect.
+
+    `memory`: bytes that the whole run may use; DuckDB then takes at most half of them.
+    """
     # As a setting of connect() it fails: the extension that knows time zones is not loaded yet.
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET enable_progress_bar = false")
-    con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+    con.execute(f"SET memory_limit = '{min(MEMORY_LIMIT, (memory or 2 * MEMORY_LIMIT) // 2)}B'")
     for schema in SCHEMAS:
         con.execute(f"CREATE SCHEMA IF NOT EXISTS {names.column(schema)}")
 

@@ -194,3 +194,35 @@ def test_settings_cannot_be_changed_afterwards(tmp_path):
     settings = load_settings(folder(tmp_path))
     with pytest.raises(AttributeError):
         settings.as_of = date(2026, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        ("{shards: 0}", "compute.shards: "),
+        ("{memory_limit: lots}", "compute.memory_limit: "),
+        ("{engine: dask}", "compute.engine: "),
+        ("{master: 'spark://h:7077'}", "`master` and `shared_dir` are for `engine: spark`"),
+        ("{engine: spark}", "`engine: spark` needs `master`"),
+        ("{engine: spark, master: 'h:7077', shared_dir: /mnt}", "compute.master: "),
+        ("{engine: spark, master: 'spark://h:7077', shared_dir: mnt}", "`shared_dir` must be an absolute path"),
+    ],
+)
+def test_what_cannot_be_computed_with_is_named(tmp_path, compute, message):
+    (tmp_path / "sources.yaml").write_text(f"sources: {{demo: {{kind: sample}}}}\ncompute: {compute}\n")
+    with pytest.raises(ConfigError) as error:
+        load_settings(tmp_path)
+    assert message in str(error.value)
+
+
+def test_spark_that_is_not_installed_is_told_with_the_command_to_install_it(tmp_path, monkeypatch):
+    (tmp_path / "sources.yaml").write_text(
+        "sources: {demo: {kind: sample}}\n"
+        "compute: {engine: spark, master: 'spark://h:7077', shared_dir: /mnt, memory_limit: 8GB}\n"
+    )
+    monkeypatch.setattr("pipelines.config.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r'sources\.yaml: compute: .*pip install "customer-success-kpis\[spark\]"$'):
+        load_settings(tmp_path)
+    monkeypatch.setattr("pipelines.config.find_spec", lambda name: name)
+    compute = load_settings(tmp_path).with_shards(3).sources.compute
+    assert (compute.engine, compute.shards, compute.memory_limit) == ("spark", 3, 8_000_000_000)

@@ -127,11 +127,17 @@ def test_only_extraction_is_retried(defs):
     assert retried["raw__demo"].max_retries >= 2
 
 
-def test_the_schedule_is_daily_in_the_reporting_time_zone_and_off_until_switched_on(defs):
+def test_the_schedule_is_on_where_dagster_loads_it_and_off_in_tests(defs, settings, monkeypatch):
+    monkeypatch.setenv("KPIS_CONFIG", str(settings.base_dir))
+    (served,), (here,) = importlib.import_module("pipelines.definitions").defs().schedules, defs.schedules
+    assert served.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert here.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_the_schedule_is_daily_in_the_reporting_time_zone(defs):
     (schedule,) = defs.schedules
     assert schedule.job_name == JOB
     assert schedule.execution_timezone == "America/Costa_Rica"
-    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     minute, hour, *every_day = schedule.cron_schedule.split()
     assert every_day == ["*", "*", "*"]
     assert (minute.isdigit(), hour.isdigit()) == (True, True)
@@ -170,3 +176,27 @@ def test_the_release_shows_the_headlines_of_the_last_complete_month(six_customer
     shown = {name: value.value for name, value in materialized.metadata.items()}
     assert (shown["month"], shown["as_of"]) == ("2026-02", "2026-03-10")
     assert (shown["mrr"], shown["arr"]) == (670.0, 8040.0)
+
+
+@pytest.mark.usefixtures("quick_dagster")
+def test_what_a_run_shows_of_its_tables(six_customers, copy_of):
+    settings = copy_of(six_customers)
+    (settings.base_dir / "subscriptions.csv").open("a").write("s9,c9,not-a-day,,10.00,EUR\n")
+    result = (
+        build_defs(settings)
+        .resolve_job_def(JOB)
+        .execute_in_process(run_config=run_config("2026-03-10", False), instance=dg.DagsterInstance.ephemeral())
+    )
+    shown = {
+        event.asset_key.to_user_string(): {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+    }
+    movements = shown["marts/mrr_movements"]
+    assert (movements["closing_mrr"], movements["as_of"]) == (670.0, "2026-03-10")
+    assert movements["data"] == "period_start 2025-12-29 to 2026-03-10"
+    checks = {(one.asset_key.path[-1], one.check_name): one for one in result.get_asset_check_evaluations()}
+    refused = checks["subscription_changes", "no_rows_refused"]
+    assert not refused.passed
+    assert refused.description.startswith("1 rows refused: mend them in the source, or its mapping in sources.yaml.")
+    assert "subscriptions.csv:" in refused.metadata["first rows"].value
+    assert sum(refused.metadata["rows_by_rule"].value.values()) == 1

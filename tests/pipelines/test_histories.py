@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipelines import core, loading
-from pipelines.config import load_settings
+from pipelines.config import Compute, load_settings
 from pipelines.run import Run, read
 from pipelines.steps import STEPS
 from transforms.reporting import ConflictingRates, MissingRate
@@ -31,6 +31,7 @@ class Company:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.compute = Compute()
         self.con = duckdb.connect()
         prepare(self.con)
 
@@ -51,7 +52,8 @@ class Company:
         settings = load_settings(self.folder)
         sources = settings.sources.sources
         as_of = date.fromisoformat(day)
-        run = Run(as_of, settings.policy, full, {name: loading.source_tables(one) for name, one in sources.items()})
+        tables = {name: loading.source_tables(one) for name, one in sources.items()}
+        run = Run(as_of, settings.policy, full, tables, compute=self.compute)
         for name, source in sources.items():
             loading.extract(name, source, settings.base_dir, self.folder / "raw", as_of)
             loading.stage(self.con, name, source, self.folder / "raw", as_of, settings.policy.reporting_timezone)
@@ -137,11 +139,9 @@ def test_a_file_that_only_adds_need_not_repeat_the_prices_of_before(company: Com
     assert company.run("2026-02-28").closing() == {"2026-01": 10, "2026-02": 30}
 
 
-@pytest.mark.parametrize("rows_per_shard", [300_000, 1])
-def test_an_item_that_passes_to_another_customer_leaves_the_first(
-    company: Company, monkeypatch: pytest.MonkeyPatch, rows_per_shard: int
-) -> None:
-    monkeypatch.setattr(core, "ROWS_PER_SHARD", rows_per_shard)
+@pytest.mark.parametrize("shards", [1, 2])
+def test_an_item_that_passes_to_another_customer_leaves_the_first(company: Company, shards: int) -> None:
+    company.compute = Compute(shards=shards)
     company.sources(billing=changes("a.csv")).file("a.csv", CHANGES + ANNA).run("2026-01-31")
     company.file("a.csv", CHANGES + ANNA + "2,s1,i1,u2,2026-02-10,active,1000,USD,month")
     assert company.run("2026-02-28").mrr() == [("2026-01", "all", 0, 10, 0, 10), ("2026-02", "all", 10, 10, 10, 10)]

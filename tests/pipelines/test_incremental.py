@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 from pipelines import core, loading
 from pipelines.accounts import Billing, billing
-from pipelines.config import SampleSource, Source, load_settings
+from pipelines.config import Compute, SampleSource, Source, load_settings
 from pipelines.run import Run, read
 from pipelines.steps import STEPS
 from schemas.contract import key_columns
@@ -163,12 +163,12 @@ def test_the_days_hold_what_they_are_chosen_for(series):
     assert worth(november, "ST-43") > 0 == worth(january, "ST-43")
 
 
-def test_many_small_shards_give_what_one_shard_gives(at_once, monkeypatch):
-    monkeypatch.setattr(core, "ROWS_PER_SHARD", 50)
+@pytest.mark.parametrize("shards", [7, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 64))])
+def test_any_number_of_shards_gives_the_same_facts_and_marts(at_once, shards):
     said: list[str] = []
-    run = Run(DAYS[-1], at_once.house.policy, full=True)
+    run = Run(DAYS[-1], at_once.house.policy, full=True, compute=Compute(shards=shards))
     core.build_account_facts(at_once.house.con, run, said.append)
-    assert sum("shard" in line for line in said) > 3
+    assert sum("shard" in line for line in said) == shards
     assert_equal(at_once.house.facts(), at_once.facts)
     assert_equal(at_once.house.marts(DAYS[-1]), at_once.marts)
 

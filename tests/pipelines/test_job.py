@@ -340,7 +340,7 @@ def test_refused_rows_wait_in_quarantine_with_rule_and_place(run_of_dirt):
 
 
 def test_refused_rows_warn_on_their_table(run_of_dirt):
-    warned = {warning.place: warning.message.split(";")[0] for warning in run_of_dirt.report.warnings}
+    warned = {warning.place: warning.message.split(":")[0] for warning in run_of_dirt.report.warnings}
     assert warned == {
         "staging/billing/customers: no_rows_refused": "1 rows refused",
         "staging/billing/subscription_changes: no_rows_refused": "2 rows refused",

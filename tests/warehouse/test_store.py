@@ -90,6 +90,19 @@ def test_replacing_a_table_writes_the_comments_of_the_contract_again(con: duckdb
 
 
 @pytest.mark.parametrize(
+    ("of_the_run", "of_duckdb"), [(None, 2_000_000_000), (64 << 30, 2_000_000_000), (1 << 30, 1 << 29)]
+)
+def test_duckdb_takes_half_of_the_memory_of_a_run_and_never_more_than_it_needs(
+    con: duckdb.DuckDBPyConnection, of_the_run: int | None, of_duckdb: int
+) -> None:
+    asked = duckdb.connect()
+    asked.execute(f"SET memory_limit = '{of_duckdb}B'")
+    store.prepare(con, of_the_run)
+    setting = "SELECT current_setting('memory_limit')"
+    assert con.sql(setting).fetchall() == asked.sql(setting).fetchall()
+
+
+@pytest.mark.parametrize(
     ("values", "told"),
     [
         (pl.Series([None]), "x is Null"),

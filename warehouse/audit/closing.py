@@ -42,7 +42,7 @@ _ROLL_RULES = (
     ),
     ("the opening is the closing reported before", "opening_arr_minor = closed_before"),
     ("closing + restatement = current", "closing_arr_minor + restatement_arr_minor = current_arr_minor"),
-    ("current is the closing of the movements", "current_arr_minor = is_now"),
+    ("current is the closing of the movements", "current_arr_minor = coalesce(is_now, 0)"),
 )
 
 INVARIANTS = (
@@ -202,7 +202,7 @@ INVARIANTS = (
             WITH r AS (
                 SELECT *, lag(closing_arr_minor, 1, 0) OVER (PARTITION BY currency ORDER BY month) AS closed_before
                 FROM {_ROLL}
-            ), m AS (
+            ), m AS (  -- a currency that was a mistake, or whose rows are all gone, has no movements any more
                 SELECT period_start AS month, currency, closing_arr_minor AS is_now FROM marts.mrr_movements
                 WHERE grain = 'month' AND series = 'net' AND basis = 'native' AND dimension = 'all'
             )
