@@ -65,6 +65,11 @@ GOALS = {
     ("run with 1 % changed", "full run"): 0.10,
     ("run with nothing changed", "full run"): 0.03,
 }
+SMALL = """
+as_of: 2026-09-30
+sources:
+  sample: {kind: sample, accounts: 100}
+"""
 OF_BILLING = ("full run", "MRR core")
 """This goal is meant for a company that has nothing but billing."""
 
@@ -102,7 +107,8 @@ def main() -> None:
 
 
 def _measure(folder: Path, rounds: int) -> dict[str, Found]:
-    run = [sys.executable, "-c", "from pipelines.cli import main; main()", "run", "--json", "--config", str(folder)]
+    command = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+    run = [*command, "run", "--json", "--config", str(folder)]
     found: dict[str, Found] = {}
 
     def note(name: str, cost: Cost, cpu: float | None = None) -> None:
@@ -112,7 +118,15 @@ def _measure(folder: Path, rounds: int) -> dict[str, Found]:
     def part(name: str) -> tuple[Cost, dict[str, float]]:
         return told([sys.executable, "-m", "bench.parts", name, str(folder)])
 
+    small = folder / "small"
+    small.mkdir(exist_ok=True)
+    (small / "sources.yaml").write_text(SMALL, encoding="utf-8")
     for number in range(rounds):
+        note("kpis --help", measured([*command, "--help"]))
+        note("sample of 100 accounts", measured([*command, "run", "--json", "--config", str(small)]))
+        shutil.rmtree(small / "data")
+        cost, cpu = told([sys.executable, "-m", "bench.dagster_alone"])
+        note("Dagster alone, 19 steps", cost, sum(cpu.values()))
         for name, label in (
             ("floor_of_polars", "Polars floor"),
             ("floor_of_duckdb", "DuckDB floor"),
