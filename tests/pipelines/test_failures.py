@@ -16,6 +16,7 @@ from pipelines import core
 from pipelines.config import Settings, load_settings
 from pipelines.execute import run_job
 from pipelines.run import published_dir, warehouse_file
+from tests.pipelines.conftest import build_next_time
 from warehouse.publish import current_release, freshness
 
 FEBRUARY = date(2026, 2, 28)
@@ -160,6 +161,7 @@ def test_a_lost_ledger_row_is_found_by_the_audit_and_nothing_is_published(six_cu
 @pytest.mark.usefixtures("quick_dagster")
 def test_a_mart_that_does_not_reconcile_is_not_published(six_customers, copy_of, monkeypatch):
     settings = copy_of(six_customers)
+    build_next_time(settings)
     release = current_release(published_dir(settings))
     right = core.movement_slices
     wrong = pl.col("closing_arr_minor") + 1
