@@ -1,7 +1,7 @@
 """The doors of a release, opened by real clients: other versions of DuckDB, SQLAlchemy, Node, psql and JDBC.
 
 The clients come from package registries into folders of their own; where one cannot be had its tests are skipped with
-the reason. `pytest -m long tests/pipelines/test_doors.py` repeats what docs/bi says was tried.
+the reason. `make test-clients` repeats what docs/bi says was tried.
 """
 
 import json
@@ -25,7 +25,7 @@ from warehouse.publish import current_release, open_published
 
 __all__ = ["server", "sql"]  # fixtures
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.clients
 
 DOORS = ["current/warehouse.duckdb", "serve.duckdb"]
 JDBC = Path("/usr/share/java/postgresql.jar")

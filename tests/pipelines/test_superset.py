@@ -25,7 +25,7 @@ from tests.pipelines.test_doors import DOORS, answers, door, python_with
 
 __all__ = ["python_with"]  # a fixture
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.clients
 
 # The last three are what Superset 6.1.0 needs beyond what its package asks for.
 PACKAGES = (
