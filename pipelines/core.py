@@ -21,7 +21,6 @@ from pipelines.accounts import (
     counted_customers,
     identities,
     mark_recomputed,
-    partners_of,
 )
 from pipelines.run import Run, read, staged, write
 from pipelines.shards import Frames, Shards, shards_for, split
@@ -130,11 +129,11 @@ def facts_of_shard(run: Run, tables: Frames) -> Frames:
 
 
 def account_facts(bill: Billing, accounts: pl.Series, run: Run) -> dict[str, pl.DataFrame]:
-    """The facts of whole accounts, by table. Any split of accounts gives the same rows: partners are reckoned along."""
-    partners = partners_of(bill, accounts)
-    changes = bill.changes.filter(pl.col("account_id").is_in(pl.concat([accounts, partners]).implode()))
-    discounts = bill.discounts.filter(pl.col("subscription_id").is_in(changes["subscription_id"].unique().implode()))
-    states = subscription_states(changes, discounts, run.policy, run.as_of)
+    """The facts of whole accounts, by table, from the rows of these accounts and of their partners.
+
+    Any split of accounts gives the same rows: partners are reckoned along.
+    """
+    states = subscription_states(bill.changes, bill.discounts, run.policy, run.as_of)
     days = account_days(states, run.policy)
     ledger = mrr_ledger(states, days)
     periods = [
@@ -145,7 +144,7 @@ def account_facts(bill: Billing, accounts: pl.Series, run: Run) -> dict[str, pl.
         for grain in PERIOD_GRAINS
     ]
     frames = [states, days, ledger, pl.concat(periods)]
-    if partners.len():
+    if bill.partners.height:
         frames = [frame.filter(pl.col("account_id").is_in(accounts.implode())) for frame in frames]
     return {name: conform(frame, PUBLISHED[name]) for name, frame in zip(ACCOUNT_FACTS, frames, strict=True)}
 

@@ -19,6 +19,7 @@ from pipelines.run import Run
 from schemas.sources import CONTRACTS
 from warehouse import names, staging, store
 from warehouse.batches import get_watermark, read_batches, set_watermark
+from warehouse.files import sha256
 from warehouse.publish import Release, current_release
 
 _MARK = "published_inputs"
@@ -91,8 +92,7 @@ def _digests(closed: Path) -> list[str]:
 @lru_cache(maxsize=1024)
 def _digest(path: Path, changed_at: int, size: int) -> str:
     """Asked before each step of a run: a file that is as it was is not read again."""
-    with path.open("rb") as file:
-        return f"{path.name} {size} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return f"{path.name} {size} {sha256(path)}"
 
 
 def _state(con: duckdb.DuckDBPyConnection, table: str) -> list[int | None]:

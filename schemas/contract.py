@@ -1,6 +1,7 @@
 """What a table contract is: a Pandera model whose docstring states the grain and whose columns explain themselves."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, ClassVar
 
 import pandera.polars as pa
@@ -60,9 +61,10 @@ def key_columns(contract: type[Contract]) -> tuple[str, ...]:
     return contract._key
 
 
-def column_specs(contract: type[Contract]) -> list[ColumnSpec]:
+@cache
+def column_specs(contract: type[Contract]) -> tuple[ColumnSpec, ...]:
     """The columns of a contract, in order. The description of a KPI begins with the words of the catalogue."""
-    return [
+    return tuple(
         ColumnSpec(
             name,
             column.dtype.type,
@@ -71,7 +73,7 @@ def column_specs(contract: type[Contract]) -> list[ColumnSpec]:
             bool((column.metadata or {}).get("personal")),
         )
         for name, column in contract.to_schema().columns.items()
-    ]
+    )
 
 
 def _description(table: str, column: str, own: str) -> str:

@@ -1,6 +1,6 @@
 """Cohorts: how the accounts that first paid in a period are doing by age. Definitions section 5."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -12,7 +12,7 @@ from transforms.money import convert
 from transforms.periods import next_period, period_start
 from transforms.rates import Rate, with_rates
 from transforms.reporting import period_rates
-from transforms.slices import SLICE, add_up, balances_at, sum_by_member, with_members
+from transforms.slices import SLICE, balances_at, sum_by_member, with_members
 
 COHORT_GRAINS = ("month", "quarter", "year")
 _CELL = ["cohort_start", "period_start"]
@@ -30,11 +30,6 @@ class CohortSums:
 
     starts: pl.DataFrame
     cells: pl.DataFrame
-
-    @staticmethod
-    def add_up(shards: Sequence["CohortSums"]) -> "CohortSums":
-        """The sums of all shards together."""
-        return CohortSums(add_up([shard.starts for shard in shards]), add_up([shard.cells for shard in shards]))
 
 
 def cohort_sums(

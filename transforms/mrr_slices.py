@@ -26,7 +26,7 @@ from transforms.movements import (
 from transforms.mrr_ledger import LEVELS
 from transforms.periods import GRAINS
 from transforms.reporting import in_reporting_currency, period_rates
-from transforms.slices import DIMENSIONS, SLICE, add_up, balances_at, complete, sum_by_member, with_members
+from transforms.slices import DIMENSIONS, SLICE, balances_at, complete, sum_by_member, with_members
 
 PAYING = "paying_customers"
 SERIES = ("gross", "net")
@@ -72,11 +72,6 @@ class Sums:
 
     openings: pl.DataFrame
     periods: pl.DataFrame
-
-    @staticmethod
-    def add_up(shards: Sequence["Sums"]) -> "Sums":
-        """The sums of all shards together."""
-        return Sums(add_up([shard.openings for shard in shards]), add_up([shard.periods for shard in shards]))
 
 
 def movement_sums(

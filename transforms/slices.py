@@ -81,9 +81,14 @@ def sum_by_member(
 def add_up(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Sums of several shards of accounts as one: equal keys (all columns but integers) are added."""
     rows = pl.concat(parts)
-    measures = [name for name, dtype in rows.schema.items() if dtype == pl.Int64]
-    keys = [name for name in rows.columns if name not in measures]
+    keys, measures = keys_and_measures(rows.schema)
     return rows.group_by(keys).agg(pl.col(measures).sum()).select(rows.columns).sort(keys)
+
+
+def keys_and_measures(schema: pl.Schema) -> tuple[list[str], list[str]]:
+    """The columns of additive sums: what they are of, and the integers that add up."""
+    measures = [name for name, dtype in schema.items() if dtype == pl.Int64]
+    return [name for name in schema if name not in measures], measures
 
 
 def balances_at(changes: pl.DataFrame, keys: Sequence[str], levels: Sequence[str], starts: pl.Series) -> pl.DataFrame:

@@ -14,7 +14,6 @@ prepared; the next one keeps that if the release is there, and throws it away if
 again, unless the id of an account is the address of a person who is erased (`warehouse/erasing.py`).
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Collection, Mapping
@@ -105,7 +104,7 @@ def write(folder: Path, closing: Closing, tables: Mapping[str, pl.DataFrame]) ->
     """Writes a closing of these rows, in the order that they have, into a folder; syncing it is left to the caller."""
     for name, rows in tables.items():
         rows.write_parquet(folder / f"{name}.parquet", compression="zstd")
-    _write_facts(folder, closing, {name: _digest(folder / f"{name}.parquet") for name in tables})
+    _write_facts(folder, closing, {name: files.sha256(folder / f"{name}.parquet") for name in tables})
 
 
 def _write_facts(folder: Path, closing: Closing, digests: Mapping[str, str]) -> None:
@@ -150,7 +149,8 @@ def load(con: duckdb.DuckDBPyConnection, closed_dir: Path, kept: list[Closing]) 
         for closing in kept:
             path = closed_dir / closing.release / f"{name}.parquet"
             recorded = {month: getattr(closed, f"{name}_hash") for month, closed in closing.months.items()}
-            hashes = recorded if _digest(path) == closing.digests[name] else _hashes(path, contract, list(recorded))
+            is_as_written = path.exists() and files.sha256(path) == closing.digests[name]
+            hashes = recorded if is_as_written else _hashes(path, contract, list(recorded))
             whole += [path] if hashes == recorded else []
             found += [(month, closing.release, closing.as_of, name, hashes.get(month)) for month in recorded]
         with store.transaction(con):
@@ -185,7 +185,7 @@ def _write(con: duckdb.DuckDBPyConnection, path: Path, table: str, closing: Clos
         f"COPY (SELECT * FROM {names.relation(table)} WHERE month BETWEEN {first} AND {last} ORDER BY ALL) "
         f"TO {names.literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
     )
-    return _digest(path)
+    return files.sha256(path)
 
 
 def _insert(con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract], paths: list[Path]) -> None:
@@ -195,13 +195,6 @@ def _insert(con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract]
             f"INSERT INTO {names.relation(table)} BY NAME SELECT {columns} FROM read_parquet(?, union_by_name = true)",
             [[str(path) for path in paths]],
         )
-
-
-def _digest(path: Path) -> str:
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hashes(path: Path, contract: type[Contract], months: list[date]) -> dict[date, str]:

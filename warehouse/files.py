@@ -3,6 +3,7 @@
 Raw batches may lie on an object store, which takes a file whole or not at all.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -42,6 +43,12 @@ def found(folder: Location, pattern: str) -> list[Location]:
     """The files and folders below a folder that fit a pattern, by name."""
     paths: list[Location] = list(folder.glob(pattern))
     return sorted(paths, key=str)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unfinished(path: Path) -> Path:

@@ -16,7 +16,6 @@ tables that runs at the very moment of a publication may see two releases.
 There is one publisher at a time: whoever holds the private warehouse file, which has one writer.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -193,11 +192,11 @@ def freshness(published_dir: Path) -> Freshness:
 def _build(
     con: duckdb.DuckDBPyConnection,
     directory: Path,
-    tables: Sequence[str],
+    tables: Collection[str],
     without: Mapping[str, Sequence[str]],
     sort: Mapping[str, Sequence[str]],
 ) -> dict[str, int]:
-    """Writes the DuckDB file and the Parquet files of a release; rows per table."""
+    """Writes tables and views into the DuckDB file of a release, and tables as Parquet files; rows per table."""
     views, known, comments = _view_statements(con), columns_of_all(con), comments_of_all(con)
     rows: dict[str, int] = {}
     statements: list[str] = []
@@ -210,8 +209,8 @@ def _build(
                 _run_inside(con, _ATTACHED, [views[name]])
                 statements += _comments_of(name, "VIEW", comments, columns)
             else:
-                _refuse_huge_integers(name, columns)
                 published = [column for column in columns if column.name not in without.get(name, ())]
+                con.execute(f"DROP TABLE IF EXISTS {_ATTACHED}.{names.relation(name)}")
                 rows[name] = _copy_table(con, name, directory, published, sort.get(name, ()))
                 statements += _comments_of(name, "TABLE", comments, published)
         _run_inside(con, _ATTACHED, statements)
@@ -231,30 +230,20 @@ def _build_on(
 
     Parquet files get a second name: no file of a release is ever written again.
     """
-    known, comments = columns_of_all(con), comments_of_all(con)
     shutil.copyfile(former.database, directory / former.database.name)
     for path in sorted(former.path.glob("*/*.parquet")):
         schema = path.parent.name
         (directory / schema).mkdir(exist_ok=True)
         if f"{schema}.{path.stem}" not in tables:
             os.link(path, directory / schema / path.name)
-    rows: dict[str, int] = {}
-    statements: list[str] = []
-    with _attached(con, directory / former.database.name):
-        for name in tables:
-            published = [column for column in _columns_of(known, name) if column.name not in without.get(name, ())]
-            con.execute(f"DROP TABLE {_ATTACHED}.{names.relation(name)}")
-            rows[name] = _copy_table(con, name, directory, published, sort.get(name, ()))
-            statements += _comments_of(name, "TABLE", comments, published)
-        _run_inside(con, _ATTACHED, statements)
-        con.execute(f"CHECKPOINT {_ATTACHED}")
-    return former.rows | rows
+    return former.rows | _build(con, directory, tables, without, sort)
 
 
 def _copy_table(
     con: duckdb.DuckDBPyConnection, name: str, directory: Path, columns: Sequence[Column], sort: Sequence[str]
 ) -> int:
     """Copies a table into the attached file and from there to Parquet; number of rows."""
+    _refuse_huge_integers(name, columns)
     table = names.relation(name)
     schema, short = names.split(name)
     chosen = names.columns([column.name for column in columns])
@@ -391,11 +380,8 @@ def _read_release(path: Path) -> Release:
 
 
 def _digests(release: Path) -> dict[str, str]:
-    digests = {}
-    for path in sorted([*release.glob("*.duckdb"), *release.glob("*/*.parquet")]):
-        with path.open("rb") as file:
-            digests[path.relative_to(release).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    paths = sorted([*release.glob("*.duckdb"), *release.glob("*/*.parquet")])
+    return {path.relative_to(release).as_posix(): files.sha256(path) for path in paths}
 
 
 def _is_whole(release: Release) -> bool:

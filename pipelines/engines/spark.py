@@ -32,7 +32,7 @@ from pyspark.sql import functions as F
 from pipelines.engines.local import Local
 from pipelines.run import rules_version
 from pipelines.shards import Frames, Shards
-from transforms.slices import add_up
+from transforms.slices import add_up, keys_and_measures
 
 SECONDS_FOR_A_WORKER = 60
 _SECONDS_FOR_A_MASTER = 5
@@ -202,13 +202,12 @@ def _write(frame: pl.DataFrame, file: Path) -> None:
 
 
 def _summed(spark: Any, files: Sequence[str]) -> pl.DataFrame:
-    """The sums of all shards as one, added by Spark: equal keys (all columns but integers of 64 bits) are added."""
-    schema = pl.read_parquet_schema(files[0])
-    measures = [name for name, dtype in schema.items() if dtype == pl.Int64]
-    keys = [name for name in schema if name not in measures]
+    """The sums of all shards as one, added by Spark."""
+    schema = pl.Schema(pl.read_parquet_schema(files[0]))
+    keys, measures = keys_and_measures(schema)
     sums = spark.read.parquet(*files).groupBy(*keys).agg(*(F.sum(name).alias(name) for name in measures))
     # The same order as that of the other engine, and its types.
-    return add_up([pl.DataFrame(sums.toArrow()).select(list(schema)).cast(pl.Schema(schema))])
+    return add_up([pl.DataFrame(sums.toArrow()).select(list(schema)).cast(schema)])
 
 
 def _refuse_unreachable(master: str) -> None:

@@ -89,7 +89,7 @@ def canonical_columns(contract: type[Contract], shape: str) -> list[ColumnSpec]:
         return [replace(column, nullable=column.nullable and column.name != "requested_at") for column in columns]
     if shape == "mrr_changes":
         return [*(column for column in columns if column.name in _IN_AN_MRR_CHANGE), *_MRR_CHANGE]
-    return columns
+    return list(columns)
 
 
 def changes_of(shape: str, rows: pl.DataFrame, contract: type[Contract]) -> Split:

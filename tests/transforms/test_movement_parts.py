@@ -246,6 +246,7 @@ def test_each_movement_adds_to_the_columns_that_the_definitions_name(seed: int) 
         found = rows.select(value.alias(name) for name, value in measures.items()).iter_rows(named=True)
         for row, counted in zip(rows.iter_rows(named=True), found, strict=True):
             wanted = measures_of(row, history.policy)
+            assert {f"{name}_arr_minor" for name in wanted} <= measures.keys()
             assert counted == {name: wanted[name.removesuffix("_arr_minor")] for name in measures}, row
 
 
