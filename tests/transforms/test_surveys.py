@@ -142,6 +142,11 @@ def test_unanimous_answers_have_no_error() -> None:
     assert (row["nps"], row["nps_standard_error"], row["nps_ci_low"], row["nps_ci_high"]) == (100.0, 0.0, 100.0, 100.0)
 
 
+def test_the_error_of_three_answers_is_not_rounded_on_the_way() -> None:
+    row = one(scored(of_counts("nps", {10: 2, 3: 1}), NPS))
+    assert row["nps_standard_error"] == pytest.approx(100 * math.sqrt((1 - (1 / 3) ** 2) / 3))
+
+
 def test_account_weighted_nps_gives_each_account_one_voice() -> None:
     """Account a: +100, +100, 0 (mean 66.7); account b: -100. Plain NPS 25, by account -16.7."""
     scores = [("a", 10, "sms"), ("a", 9, "email"), ("a", 7, "email"), ("b", 3, "sms")]
@@ -266,6 +271,8 @@ def test_ces_on_other_scales_needs_positive_from_and_has_no_index() -> None:
     assert (row["ces_mean"], row["ces_low_effort"], row["ces_index"]) == (6.75, 0.5, None)
     assert (row["easy"], row["hard"], row["ces_index_denominator"]) == (0, 0, 0)
     assert one(rows)["ces_mean"] is None
+    upper_case = scored(responses({"survey_id": "CES", "score": 6}), ces(1, 10, positive_from=7, survey_id="CES"))
+    assert one(upper_case, "CES")["ces_mean"] == 6.0
 
 
 def test_surveys_of_one_instrument_are_pooled_but_not_the_means_of_unlike_scales() -> None:
@@ -331,6 +338,16 @@ def test_superseded_and_incomplete_answers_are_published_but_not_scored() -> Non
     row = one(rows)
     assert (row["received"], row["used"], row["superseded"], row["incomplete"]) == (2, 1, 1, 1)
     assert (row["nps"], row["detractors"]) == (100.0, 0)
+
+
+def test_the_mean_effort_is_that_of_the_answers_in_use() -> None:
+    person = {"survey_id": "ces", "respondent_id": "p", "wave": "w1"}
+    later = {"responded_at": NOON + timedelta(days=1)}
+    given_responses = responses(
+        person | {"score": 7}, person | {"score": 2} | later, person | {"score": 7, "is_complete": False}
+    )
+    row = one(scored(given_responses, ces(1, 7)))
+    assert (row["ces_mean_numerator"], row["ces_mean_denominator"]) == (2, 1)
 
 
 def test_without_a_wave_the_calendar_month_of_the_reporting_zone_is_one() -> None:
@@ -410,10 +427,20 @@ def test_the_fact_states_the_answer_on_a_common_footing() -> None:
         (surveys({"survey_id": "s", "scale_min": 2}), "surveys s has no rule"),
         (surveys({"survey_id": "s", "scale_min": -1}), "surveys s has no rule"),
         (surveys({"survey_id": "s", "instrument": "csat"}), "surveys s has no rule"),
+        (surveys({"survey_id": "s", "instrument": "csat", "scale_min": 1, "scale_max": 7}), "surveys s has no rule"),
         (surveys({"survey_id": "s", "instrument": "ces", "scale_min": 1, "scale_max": 3}), "surveys s has no rule"),
         (surveys(), "the table surveys lacks s"),
     ],
-    ids=["nps-on-five", "nps-to-100", "nps-from-2", "nps-from--1", "csat-on-eleven", "ces-on-three", "undefined"],
+    ids=[
+        "nps-on-five",
+        "nps-to-100",
+        "nps-from-2",
+        "nps-from--1",
+        "csat-on-eleven",
+        "csat-on-seven",
+        "ces-on-three",
+        "undefined",
+    ],
 )
 def test_a_survey_without_a_rule_is_refused_by_name(defined: pl.DataFrame, message: str) -> None:
     with pytest.raises(UnknownSurvey, match=message):
@@ -452,6 +479,12 @@ def test_a_period_without_answers_has_n_0_and_no_score() -> None:
     assert (may["used"], may["n"], may["promoters"], may["small_n"]) == (0, 0, 0, True)
     names = ("nps", "nps_standard_error", "nps_ci_low", "nps_ci_high", "nps_account_weighted")
     assert [may[name] for name in names] == [None] * 5
+    april_and_june = responses(
+        {"survey_id": "ces", "score": 5, "responded_at": datetime(2025, 4, 2, tzinfo=UTC)},
+        {"survey_id": "ces", "score": 5},
+    )
+    may_of_effort = one(scored(april_and_june, ces(1, 7)), start=date(2025, 5, 1))
+    assert [may_of_effort[f"ces_mean{part}"] for part in ("", "_numerator", "_denominator")] == [None, 0, 0]
     assert sorted(rows.filter(pl.col("grain") == "month")["period_start"].unique()) == [
         date(2025, month, 1) for month in (4, 5, 6)
     ]
