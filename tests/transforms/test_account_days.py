@@ -145,8 +145,16 @@ def test_who_never_pays_is_not_acquired_and_lost_within_the_month():
     assert not month_of(day(MAR, "none", "none", paid_before=False, first_paid=None))["is_intraperiod"]
 
 
+def test_free_days_of_who_left_before_are_no_stay_within_the_month():
+    row = month_of(
+        day(date(2025, 3, 5), "none", "temporarily_free", paid_before=True),
+        day(date(2025, 3, 9), "temporarily_free", "none", paid_before=True),
+    )
+    assert not row["is_intraperiod"]
+
+
 def test_who_comes_and_goes_within_the_month_is_in_it_and_counts_as_new_only_if_it_first_paid_then():
-    came, went = date(2025, 3, 5), date(2025, 3, 9)
+    came, went = MAR, date(2025, 3, 9)
     for first_paid, is_new in ((came, 1), (JAN, 0)):
         row = month_of(
             day(came, "none", "paying", paid_before=not is_new, first_paid=first_paid),
