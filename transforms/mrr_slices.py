@@ -7,7 +7,6 @@ month; every other period opens as its first day does. Movements are summed per 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import product
 
 import polars as pl
 
@@ -30,6 +29,8 @@ from transforms.slices import DIMENSIONS, SLICE, balances_at, complete, sum_by_m
 
 PAYING = "paying_customers"
 SERIES = ("gross", "net")
+_SUMMED = {grain: ("gross",) if grain == "day" else SERIES for grain in GRAINS}
+"""The series that are summed for a grain: of a day the net movement is the daily one, which is the gross one."""
 MONEY_LEVELS = (*LEVELS, PAYING)
 DAILY_DIMENSIONS = ("all", "segment")
 """Days are published for these dimensions alone (decision 18); every other grain for all."""
@@ -67,7 +68,8 @@ class Sums:
     """Additive sums of a shard of accounts: openings at each month's start, and what happens in each period.
 
     openings: [basis, currency,] period_start, dimension, member, levels.
-    periods: grain, [series, basis, currency,] period_start, dimension, member, delta_* of levels, measures.
+    periods: grain, [series, basis, currency,] period_start, dimension, member, delta_* of levels, measures; of days the
+    series gross, which is net too.
     """
 
     openings: pl.DataFrame
@@ -134,7 +136,7 @@ def _grain_sums(
         f"delta_{PAYING}": pl.col("pays_at_closing").cast(pl.Int64) - pl.col("pays_at_opening").cast(pl.Int64),
     }
     measures = movement_measures(policy)
-    for series in SERIES:
+    for series in _SUMMED[grain]:
         by_account = ["account_id", "period_start"]
         if series == "gross":
             native = gross_movements(ledger, facts, grain)
@@ -215,20 +217,19 @@ def _roll_up(
 ) -> pl.DataFrame:
     """Slices of every grain: the opening of each period is that of its first day."""
     in_day = sums.periods.filter(pl.col("grain") == "day")
-    if series:
-        in_day = in_day.filter(pl.col("series") == "gross")
     day_openings = _day_openings(sums.openings, in_day, calendars["day"], keys, levels)
     slices = []
-    for grain, name in product(GRAINS, SERIES if series else [""]):
+    for grain, summed in ((of, name) for of in GRAINS for name in (_SUMMED[of] if series else [""])):
         rows = sums.periods.filter(
-            (pl.col("grain") == grain) & ((pl.col("series") == name) if series else pl.lit(True))
+            (pl.col("grain") == grain) & ((pl.col("series") == summed) if series else pl.lit(True))
         )
         is_shown = pl.col("dimension").is_in(DAILY_DIMENSIONS) if grain == "day" else pl.lit(True)
         table = _period_slices(
             day_openings.filter(is_shown), rows.drop("grain", *series).filter(is_shown), calendars[grain], keys, levels
         )
-        labels = {"grain": grain} | dict.fromkeys(series, name)
-        slices.append(table.select(*(pl.lit(value).alias(column) for column, value in labels.items()), pl.all()))
+        for name in SERIES if series and grain == "day" else [summed]:
+            labels = {"grain": grain} | dict.fromkeys(series, name)
+            slices.append(table.select(*(pl.lit(value).alias(column) for column, value in labels.items()), pl.all()))
     return pl.concat(slices)
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from schemas.policy import Policy
 from tests.oracle.core import LEVELS, Core, core, core_of, states_by_day
@@ -248,6 +249,15 @@ def test_each_movement_adds_to_the_columns_that_the_definitions_name(seed: int) 
             wanted = measures_of(row, history.policy)
             assert {f"{name}_arr_minor" for name in wanted} <= measures.keys()
             assert counted == {name: wanted[name.removesuffix("_arr_minor")] for name in measures}, row
+
+
+def test_the_net_movement_of_a_day_is_the_gross_one() -> None:
+    compared = 0
+    for seed in range(60):
+        made = core_of(random_history(seed))
+        assert_frame_equal(made.net("day"), made.gross("day").drop("day"))
+        compared += made.ledger.height
+    assert compared > 500
 
 
 @pytest.mark.parametrize("seed", range(0, 60, 4))
