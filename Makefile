@@ -1,5 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# As many processes as cores: threads of their own would only stand in each other's way.
+PYTEST := POLARS_MAX_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 .PHONY: run ui bench test test-long test-clients test-spark lint types format docs site clean
 
@@ -11,14 +13,14 @@ ui: .venv/ready
 	DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/data/dagster} $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 test: .venv/ready
-	$(BIN)/pytest -n auto --dist loadfile -m "not long and not clients"
+	$(PYTEST) -m "not long and not clients"
 
 test-long: .venv/ready
-	$(BIN)/pytest -n auto --dist loadfile -m long
+	$(PYTEST) -m long
 
 # Needs the package registries: other versions of DuckDB, SQLAlchemy, Node, psql, JDBC and Superset read the doors.
 test-clients: .venv/ready
-	$(BIN)/pytest -n auto --dist loadfile -m clients
+	$(PYTEST) -m clients
 
 # Needs Java 17; PySpark takes 490 MB, so only this target installs it.
 test-spark: .venv/ready

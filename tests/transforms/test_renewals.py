@@ -206,6 +206,8 @@ def test_a_cancellation_counts_within_the_grace_and_from_its_day_on() -> None:
     in_grace, on_its_end, later = date(2025, 6, 10), date(2025, 7, 1), date(2025, 9, 1)
     assert outcome(as_of=date(2025, 6, 9), cancelled_at=in_grace) == ("open", None, None)
     assert outcome(as_of=in_grace, cancelled_at=in_grace) == ("lost", "cancellation", in_grace)
+    on_the_due_day = date(2025, 6, 1)
+    assert outcome(cancelled_at=on_the_due_day) == ("lost", "cancellation", on_the_due_day)
     for day in (on_its_end, later):
         assert outcome(cancelled_at=day) == ("lost", "no_decision", on_its_end)
         assert outcome(cancelled_at=day, auto_renews=True) == ("renewed", "auto_renewal", date(2025, 6, 1))
@@ -240,6 +242,8 @@ def test_an_automatic_renewal_is_lost_if_cancelled_in_the_grace_or_if_the_crm_sa
     late = decision("lost", date(2025, 8, 1), auto_renews=True)
     assert outcome(as_of=date(2025, 7, 31), **late) == ("renewed", "auto_renewal", date(2025, 6, 1))
     assert outcome(**late) == ("lost", "no_decision", date(2025, 7, 1))
+    renewed_late = decision("renewed", date(2025, 8, 1), auto_renews=True)
+    assert outcome(**renewed_late) == ("renewed", "auto_renewal", date(2025, 6, 1))
 
 
 @pytest.mark.parametrize(
@@ -351,16 +355,16 @@ def test_an_account_with_several_terms_counts_once_and_a_partial_loss_shows_in_t
         decision("lost", day, account_id="b"),
         {"account_id": "b"},
         decision("lost", day, account_id="c"),
-        decision("renewed", day, account_id="d", renewed_arr_minor=75_000),
+        decision("renewed", day, account_id="d", renewed_arr_minor=30_000),
     )
     row = one(mart(source, as_of=date(2025, 6, 15)))
     names = ("due_accounts", "renewed_accounts", "open_accounts", "lost_accounts")
     assert tuple(row[name] for name in names) == (4, 2, 1, 1)
     assert row["renewal_rate"] == pytest.approx(2 / 3)
     assert (row["renewed_old_arr_minor"], row["lost_arr_minor"], row["open_arr_minor"]) == (200_000, 300_000, 100_000)
-    assert row["renewal_rate_gross"] == pytest.approx(175_000 / 500_000)
-    assert row["renewal_rate_net"] == pytest.approx(375_000 / 500_000)
-    assert (row["partial_count"], row["partial_lost_arr_minor"]) == (1, 25_000)
+    assert row["renewal_rate_gross"] == pytest.approx(130_000 / 500_000)
+    assert row["renewal_rate_net"] == pytest.approx(330_000 / 500_000)
+    assert (row["partial_count"], row["partial_lost_arr_minor"]) == (1, 70_000)
 
 
 def test_currencies_stand_apart_natively_and_meet_at_the_rate_of_the_due_month() -> None:
@@ -427,6 +431,7 @@ def test_a_first_term_that_begins_on_as_of_is_due_in_the_year_already() -> None:
     day = date(2025, 4, 15)
     rows = mart(contracts({"term_start": day, "term_end": date(2025, 10, 15)}), as_of=day)
     assert (one(rows)["due_count"], one(rows)["open_count"]) == (1, 1)
+    assert mart(contracts({"term_start": day, "term_end": date(2025, 10, 15)}), as_of=date(2025, 4, 14)).is_empty()
 
 
 def test_members_are_those_of_the_start_of_the_period() -> None:
