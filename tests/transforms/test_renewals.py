@@ -102,6 +102,7 @@ def test_renewal_rate_is_accounts_renewed_over_accounts_due_and_decided(due: int
     assert (row["renewal_rate_numerator"], row["renewal_rate_denominator"], row["n"]) == (renewed, due, due)
     assert row["renewal_rate"] == pytest.approx(rate, abs=1e-15)
     assert row["small_n"] == (due < 30)
+    assert row["partial_count"] == 0
 
 
 def test_one_of_three_leaves_and_the_others_renew_sixty_percent_higher() -> None:
@@ -234,6 +235,15 @@ def test_terms_that_lapsed_are_those_lost_without_a_word() -> None:
         (None, None),
         ("auto_renewal", None),
     ]
+
+
+def test_the_reason_of_a_loss_is_stated_by_the_crm_and_of_losses_alone() -> None:
+    day = date(2025, 6, 10)
+    source = contracts(
+        decision("lost", day, cancelled_at=day, loss_reason="price"),
+        decision("renewed", day, loss_reason="price"),
+    )
+    assert contract_terms(source, POLICY, AS_OF)["loss_reason"].to_list() == ["price", None]
 
 
 def test_an_automatic_renewal_is_lost_if_cancelled_in_the_grace_or_if_the_crm_says_so_later() -> None:
@@ -404,7 +414,10 @@ def test_a_missing_rate_stops_the_run_with_currency_and_month() -> None:
 
 
 def test_amounts_read_in_major_units_of_their_currency() -> None:
-    rows = mart(contracts({"currency": "JPY"}, {"currency": "KWD"}), JPY=RATE_SCALE, KWD=RATE_SCALE)
+    rows = mart(
+        contracts({"currency": "JPY"}, {"currency": "KWD"}, {"arr_minor": 12_345}), JPY=RATE_SCALE, KWD=RATE_SCALE
+    )
+    assert one(rows, currency="USD")["due_arr"] == 123.45
     assert one(rows, currency="JPY")["due_arr"] == 100_000.0
     assert one(rows, currency="KWD")["due_arr"] == 100.0
 
