@@ -15,11 +15,11 @@ from pipelines.checking import refused_by_rule
 from pipelines.config import PostgresqlDoor, Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview, published_spec, source_origins
 from pipelines.journal import PROGRESS, Journal
-from pipelines.releasing import publish_run
+from pipelines.releasing import publish_run, refuse_other_tables
 from pipelines.report import LANGUAGES, output
 from pipelines.resources import RunOptions, Warehouse, started_at
 from pipelines.run import Run, published_dir, raw_dir
-from pipelines.steps import STEPS, Step, note_built, refuse_other_tables
+from pipelines.steps import STEPS, Step
 from schemas import catalogue
 from schemas.contract import polars_schema
 from schemas.sources import CONTRACTS
@@ -212,7 +212,6 @@ def _tables(
                 else:
                     reuse.forget(con)
                     step.build(con, run, progress)
-                    note_built(con, run, step)
                 results = [_built_result(con, run, table) for table in tables]
                 # What was audited and has not been written since need not be audited again.
                 held = {one.id for one in invariants if one.id not in same.warned} if same else set()
@@ -253,7 +252,7 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
         run = current_run(context, settings, run_options)
         _progress(context, journal)("publish")
         with journal.step("publish"), warehouse.get_connection() as con:
-            refuse_other_tables(con, run)
+            refuse_other_tables(settings.data_dir, run, journal.record)
             published = publish_run(con, run, journal.so_far(), datetime.now(UTC))
             headlines = show.headlines(con)
         yield dg.MaterializeResult(

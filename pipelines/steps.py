@@ -1,6 +1,5 @@
 """The steps between staging and publication, in the order in which they run: what each builds, and from what."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +23,6 @@ from pipelines import (
     vendor_marts,
 )
 from pipelines.run import Run
-from warehouse.batches import get_watermark, set_watermark
 
 Build = Callable[[duckdb.DuckDBPyConnection, Run, core.Progress], object]
 
@@ -90,32 +88,3 @@ STEPS: tuple[Step, ...] = (
     Step("closing", closing_marts.CLOSING_TABLES, closing_marts.build_closing, kpi_values.VALUE_TABLES),
     Step("records", records.RECORD_TABLES, records.build_records, core.ACCOUNT_FACTS),
 )
-
-_BUILT_FOR = "built_for"
-
-
-class OtherTables(ValueError):
-    """Tables that are to be published were built for another day, or under another policy or program."""
-
-
-def note_built(con: duckdb.DuckDBPyConnection, run: Run, step: Step) -> None:
-    """Notes for what the tables of a step have just been built."""
-    set_watermark(con, _BUILT_FOR, json.dumps({**_built_for(con), step.name: _terms(run)}))
-
-
-def refuse_other_tables(con: duckdb.DuckDBPyConnection, run: Run) -> None:
-    """`OtherTables` where a step was built for another run: steps may be materialized one by one, on any day."""
-    built = _built_for(con)
-    others = [step.name for step in STEPS if built.get(step.name) != _terms(run)]
-    if others:
-        raise OtherTables(
-            f"{', '.join(others)}: not built for {run.as_of} under this policy and program. Run the whole job"
-        )
-
-
-def _built_for(con: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
-    return dict(json.loads(get_watermark(con, _BUILT_FOR) or "{}"))
-
-
-def _terms(run: Run) -> list[str]:
-    return [run.as_of.isoformat(), run.policy.version, run.rules_version]
