@@ -15,7 +15,7 @@ from pipelines.checking import refused_by_rule
 from pipelines.config import PostgresqlDoor, Settings, Source
 from pipelines.describe import PREVIEW_ROWS, as_markdown, asset_spec, preview, published_spec, source_origins
 from pipelines.journal import PROGRESS, Journal
-from pipelines.releasing import publish_run
+from pipelines.releasing import publish_run, refuse_other_tables
 from pipelines.report import LANGUAGES, output
 from pipelines.resources import RunOptions, Warehouse, started_at
 from pipelines.run import Run, published_dir, raw_dir
@@ -47,8 +47,8 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     sources = settings.sources.sources
     loads = [
         assets
-        for name, source in sources.items()
-        for assets in (_raw(settings, name, source), _staging(settings, name, source))
+        for name, others in loading.staging_order(sources).items()
+        for assets in (_raw(settings, name, sources[name]), _staging(settings, name, sources, others))
     ]
     staged = [key for assets in loads for key in assets.keys if key.path[0] == "staging"]
     by_table = {name: [key for key in staged if key.path[-1] == name] for name in CONTRACTS}
@@ -112,15 +112,22 @@ def _raw(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
     return raw
 
 
-def _staging(settings: Settings, name: str, source: Source) -> dg.AssetsDefinition:
-    """Validation of one source: accepted rows with their history, refused rows in quarantine with the rule."""
+def _staging(
+    settings: Settings, name: str, sources: Mapping[str, Source], others: Sequence[str]
+) -> dg.AssetsDefinition:
+    """Validation of one source: accepted rows with their history, refused rows in quarantine with the rule.
+
+    It waits for the `others` that have rows which its own name.
+    """
+    source = sources[name]
     tables = loading.source_tables(source)
+    named = [_key("staging", other, table) for other in others for table in loading.source_tables(sources[other])]
     specs = [
         asset_spec(
             ("staging", name, table),
             CONTRACTS[table],
             source_origins(source, CONTRACTS[table]),
-            deps=[_key("raw", name)],
+            deps=[_key("raw", name), *named],
             kinds={"duckdb", "pandera"},
         )
         for table in tables
@@ -245,6 +252,7 @@ def _release(settings: Settings, built: Sequence[dg.AssetKey]) -> dg.AssetsDefin
         run = current_run(context, settings, run_options)
         _progress(context, journal)("publish")
         with journal.step("publish"), warehouse.get_connection() as con:
+            refuse_other_tables(settings.data_dir, run, journal.record)
             published = publish_run(con, run, journal.so_far(), datetime.now(UTC))
             headlines = show.headlines(con)
         yield dg.MaterializeResult(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -114,6 +115,28 @@ def source_tables(source: Source) -> list[str]:
     """The canonical tables that a source delivers, in the order of the contracts."""
     tables = DELIVERED if isinstance(source, SampleSource) else source.tables
     return [table for table in CONTRACTS if table in tables]
+
+
+def staging_order(sources: Mapping[str, Source]) -> dict[str, list[str]]:
+    """The sources in the order in which they are staged, each with those before it whose rows its own may name.
+
+    A row is refused for naming one that is not there yet. Of sources that name each other's rows one has to be first.
+    """
+    given = {name: source_tables(source) for name, source in sources.items()}
+    order: dict[str, list[str]] = {}
+
+    def place(name: str, waiting: frozenset[str]) -> None:
+        if name in order or name in waiting:
+            return
+        missing = {one.parent for one in REFERENCES if one.table in given[name]} - set(given[name])
+        others = [other for other in sources if missing & set(given[other])]
+        for other in others:
+            place(other, waiting | {name})
+        order[name] = [other for other in others if other in order]
+
+    for name in sources:
+        place(name, frozenset())
+    return order
 
 
 def read_tables(
@@ -243,8 +266,10 @@ def replay(
     history = list(loads(raw_dir))
     if not history:
         raise LookupError(f"{raw_dir} holds no loads: there is nothing to rebuild from")
-    for load in reversed(history):
-        if load.source in sources:
+    order = list(staging_order(sources))
+    known = [load for load in reversed(history) if load.source in sources]
+    for _, loads_of_day in groupby(known, key=lambda load: load.as_of):
+        for load in sorted(loads_of_day, key=lambda load: order.index(load.source)):
             progress(f"{load.source} as of {load.as_of}")
             try:
                 stage(con, load.source, sources[load.source], raw_dir, load.as_of, day_zone, load)
@@ -392,16 +417,23 @@ def as_staged(
 ) -> list[StagedTable] | None:
     """What became of the newest load of a source, if it is the one that was staged last; None if it is another.
 
+    Another is also one of the same rows that is judged otherwise: what it was promised to hold is no part of the rows.
     Nothing, as of `stage`, for a run that looks back.
     """
     if is_look_back(con, name, as_of):
         return []
     batches = newest_load(raw_dir, name).batches
-    known = read_batches(con).filter(pl.col("source") == name).unique("table", keep="last", maintain_order=True)
-    staged = {row["table"]: row for row in known.iter_rows(named=True)}
-    same = {table: f"{batch.batch_id}-{_mapping_hash(source, table)}" for table, batch in batches.items()}
-    if any(table not in staged or staged[table]["content_hash"] != content for table, content in same.items()):
-        return None
+    known = read_batches(con).filter(pl.col("source") == name)
+    newest = known.unique("table", keep="last", maintain_order=True)
+    staged = {row["table"]: row for row in newest.iter_rows(named=True)}
+    for table, batch in batches.items():
+        one = staged.get(table)
+        if one is None or one["content_hash"] != f"{batch.batch_id}-{_mapping_hash(source, table)}":
+            return None
+        former = known.filter(pl.col("table") == table)
+        missing = _incomplete(con, name, source, table, batch, one["rows_extracted"], former, as_of)
+        if (one["rows_promised"], one["incomplete"]) != (batch.rows_promised, missing):
+            return None
     return [
         StagedTable(
             row["table"],
@@ -435,8 +467,11 @@ def _incomplete(
     former: pl.DataFrame,
     as_of: date,
 ) -> str | None:
-    """What a batch, staged just now, seems to lack."""
+    """What a batch, staged just now or before on this day, seems to lack. `former`: the batches of its table by now."""
     problems = [landed.shortfall]
+    # A run that is tried again does not make a list that broke off the measure of itself.
+    batch_id = f"{name}-{table}-{landed.batch_id}-{_mapping_hash(source, table)}"
+    former = former.filter((pl.col("batch_id") != batch_id) | (pl.col("recorded_on") < as_of))
     if _is_full(source, table) and not former.is_empty():
         problems.append(shrunk(rows_in, former["rows_extracted"][-1]))
     if table == "daily_use":

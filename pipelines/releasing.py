@@ -1,12 +1,14 @@
 """The end of a run: what was audited is published, and with it the months that the run has closed become final."""
 
 from datetime import datetime
+from pathlib import Path
 
 import duckdb
 
-from pipelines import closing_marts, core, health_marts, records, reuse
+from pipelines import closing_marts, core, health_marts, journal, records, reuse
 from pipelines.journal import RunRecord
 from pipelines.run import Run
+from pipelines.steps import STEPS
 from schemas.contract import column_specs, key_columns
 from schemas.tables import PUBLISHED
 from warehouse.publish import Release, publish
@@ -14,6 +16,26 @@ from warehouse.views import VIEWS, create_views
 
 _MERGED = (*core.ACCOUNT_FACTS, "marts.segments")
 """Tables that are written account by account, so their rows are stored in no order."""
+
+
+class OtherTables(ValueError):
+    """Tables that are to be published were built for another day or policy, or by a run that failed at them."""
+
+
+def refuse_other_tables(data_dir: Path, run: Run, record: RunRecord) -> None:
+    """`OtherTables` where other runs have built tables otherwise: steps may be materialized one by one, on any day."""
+    missing = {step.name for step in STEPS} - {step.step for step in record.steps}
+    for former in reversed(journal.records(data_dir)) if missing else ():
+        theirs = {step.step: step.failure for step in former.steps if step.step in missing}
+        is_broken = former.outcome == "unfinished" or (theirs and (former.failed_checks or any(theirs.values())))
+        is_other = theirs and (former.as_of, former.policy_version) != (run.as_of, run.policy.version)
+        if former.run_id != record.run_id and (is_broken or is_other):
+            break
+        missing -= set(theirs)
+    if missing:
+        raise OtherTables(
+            f"{', '.join(sorted(missing))}: built for another day or policy, or by a run that failed. Run the whole job"
+        )
 
 
 def publish_run(con: duckdb.DuckDBPyConnection, run: Run, record: RunRecord, now: datetime) -> Release:
@@ -43,7 +65,9 @@ def publish_run(con: duckdb.DuckDBPyConnection, run: Run, record: RunRecord, now
     record.release = name
     closing_marts.settle(con, run)
     health_marts.keep_history(con, run)
-    reuse.remember(con, run, name, record)
+    if {step.name for step in STEPS} <= {step.step for step in record.steps if step.failure is None}:
+        # Tables that another run has built may hold other rows than are staged by now.
+        reuse.remember(con, run, name, record)
     return published
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -66,8 +66,7 @@ def _inputs(con: duckdb.DuckDBPyConnection, run: Run) -> str:
     facts = {
         "as_of": run.as_of.isoformat(),
         "policy": run.policy.version,
-        "code": _code(),
-        "libraries": [metadata.version(name) for name in _LIBRARIES],
+        "program": _PROGRAM,
         "sources": {name: list(tables) for name, tables in (run.sources or {}).items()},
         "staged": {table: _state(con, table) for table in CONTRACTS},
         "batches": read_batches(con).select("batch_id", "load_seq", "status").rows(),
@@ -76,11 +75,15 @@ def _inputs(con: duckdb.DuckDBPyConnection, run: Run) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-@cache
-def _code() -> str:
-    """Hash of the program: another one may come to other tables."""
+def _program() -> list[str]:
+    """Hash of the code, and the versions of the libraries: another program may come to other tables."""
     paths = sorted(path for folder in _CODE for path in (_ROOT / folder).rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    return [code, *(metadata.version(name) for name in _LIBRARIES)]
+
+
+_PROGRAM = _program()
+"""As it is when it starts: where it is replaced in the midst of a run, the former one has built the tables."""
 
 
 def _digests(closed: Path) -> list[str]:

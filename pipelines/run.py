@@ -57,10 +57,18 @@ class Run:
 
 
 def rules_version() -> str:
-    """Hash of the KPI rules that are installed here."""
+    """Hash of the KPI rules that this process runs."""
+    return _RULES_VERSION
+
+
+def _installed_rules() -> str:
     folder = Path(transforms.__file__).parent
     content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
     return hashlib.sha256(content).hexdigest()[:12]
+
+
+_RULES_VERSION = _installed_rules()
+"""As the process starts: others may be installed while a run is on, and are not what it reckons by."""
 
 
 def staged(
