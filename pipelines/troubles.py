@@ -12,6 +12,7 @@ _SIGNS: tuple[tuple[tuple[str, ...], str], ...] = (
         ("could not read enough bytes", "not a valid duckdb database", "corrupt database file"),
         "the warehouse file is damaged: rebuild it with `kpis run --from-raw`",
     ),
+    (("release.json is damaged",), "what is published cannot be read"),
     (
         ("read-only file system", "permission denied", "readonly database", "unable to open database file"),
         "a file or folder may not be written or read: give the user that runs kpis the right to",

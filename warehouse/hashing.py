@@ -22,8 +22,9 @@ def row_hash(schema: Mapping[str, pl.DataType]) -> str:
 
 def _text(name: str, dtype: pl.DataType) -> str:
     quoted = names.quoted(name)
-    # The text of a TIMESTAMPTZ follows the session's time zone, and is slow.
-    return f"epoch_us({quoted})::VARCHAR" if isinstance(dtype, pl.Datetime) else f"{quoted}::VARCHAR"
+    # The text of a TIMESTAMPTZ follows the session's time zone, and is slow. Without a zone a time is no instant yet.
+    is_instant = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+    return f"epoch_us({quoted})::VARCHAR" if is_instant else f"{quoted}::VARCHAR"
 
 
 def frame_hash(frame: pl.DataFrame) -> str:

@@ -73,6 +73,10 @@ class NotPublished(LookupError):
     """There is no such release, or none at all."""
 
 
+class DamagedRelease(OSError):
+    """What a release says of itself cannot be read."""
+
+
 def publish(
     con: duckdb.DuckDBPyConnection,
     published_dir: Path,
@@ -367,7 +371,15 @@ def _age(release: Path) -> tuple[int, str]:
 
 
 def _read_release(path: Path) -> Release:
-    facts: dict[str, Any] = json.loads((path / "release.json").read_text(encoding="utf-8"))
+    file = path / "release.json"
+    try:
+        return _release_of(path, json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, KeyError):
+        link = path.parents[1] / "current"
+        raise DamagedRelease(f"{file} is damaged: remove the link {link} and run the daily job") from None
+
+
+def _release_of(path: Path, facts: Mapping[str, Any]) -> Release:
     return Release(
         name=facts["release"],
         path=path,

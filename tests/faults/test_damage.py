@@ -99,6 +99,18 @@ def test_a_damaged_note_of_a_load_is_named(six_customers, copy_of):
     assert newcomers(settings) == 0
 
 
+def test_a_release_that_says_nothing_of_itself_is_named_with_what_to_do(six_customers, copy_of):
+    settings = copy_of(six_customers)
+    current = settings.data_dir / "published" / "current"
+    facts = current.resolve() / "release.json"
+    facts.write_bytes(cut(facts.read_bytes()))
+    process = finished(run_of(settings))
+    assert process.returncode == 1
+    assert f"{facts} is damaged: remove the link {current.absolute()} and run the daily job" in said(process)
+    current.unlink()
+    assert finished(run_of(settings)).returncode == 0
+
+
 @pytest.mark.long
 def test_a_damaged_release_is_told_to_its_readers_and_the_next_run_publishes_another(six_customers, copy_of):
     settings = copy_of(six_customers)

@@ -64,6 +64,11 @@ def test_a_value_does_not_count_for_its_neighbour() -> None:
     assert frame_hash(left) != frame_hash(right)
 
 
+def test_a_time_without_a_zone_is_another_content_than_the_instant_in_utc():
+    local = pl.DataFrame({"at": [datetime(2026, 1, 31, 23, 30)]})
+    assert frame_hash(local) != frame_hash(local.with_columns(pl.col("at").dt.replace_time_zone("UTC")))
+
+
 def test_frames_without_rows_or_columns_have_a_hash() -> None:
     assert frame_hash(FRAME.clear()) != frame_hash(pl.DataFrame())
 
