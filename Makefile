@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# As many processes as cores: threads of their own would only stand in each other's way.
-PYTEST := POLARS_MAX_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+# As many processes as cores: threads of their own would only stand in each other's way. Slow files come first by name.
+PYTEST := POLARS_MAX_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run ui bench test test-long test-clients test-spark lint types format docs site clean
 

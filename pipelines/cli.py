@@ -139,7 +139,6 @@ def run(
 def _imports_let_be() -> Iterator[None]:
     """To search the half million objects of the imports for garbage, again and again, took a tenth of a short run."""
     gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
     try:
         yield
     finally:
@@ -251,6 +250,8 @@ def explain(
 
 def main() -> None:
     """Entry point of the command."""
+    # Imports make objects that stay: to search them for garbage is in vain.
+    gc.set_threshold(20_000, 20, 100)
     try:
         app()
     except Exception as error:

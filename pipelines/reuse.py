@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from pipelines.journal import RunRecord
-from pipelines.run import Run
+from pipelines.run import Run, code_hash
 from schemas.sources import CONTRACTS
 from warehouse import names, staging, store
 from warehouse.batches import get_watermark, read_batches, set_watermark
@@ -75,15 +75,8 @@ def _inputs(con: duckdb.DuckDBPyConnection, run: Run) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _program() -> list[str]:
-    """Hash of the code, and the versions of the libraries: another program may come to other tables."""
-    paths = sorted(path for folder in _CODE for path in (_ROOT / folder).rglob("*.py"))
-    code = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-    return [code, *(metadata.version(name) for name in _LIBRARIES)]
-
-
-_PROGRAM = _program()
-"""As it is when it starts: where it is replaced in the midst of a run, the former one has built the tables."""
+_PROGRAM = [code_hash(*(_ROOT / folder for folder in _CODE)), *map(metadata.version, _LIBRARIES)]
+"""Another program may come to other tables. It is that which has started: an upgrade in the midst of a run is none."""
 
 
 def _digests(closed: Path) -> list[str]:

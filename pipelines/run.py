@@ -61,13 +61,13 @@ def rules_version() -> str:
     return _RULES_VERSION
 
 
-def _installed_rules() -> str:
-    folder = Path(transforms.__file__).parent
-    content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
-    return hashlib.sha256(content).hexdigest()[:12]
+def code_hash(*folders: Path) -> str:
+    """Hash of the Python files that are installed in these folders and below."""
+    paths = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
-_RULES_VERSION = _installed_rules()
+_RULES_VERSION = code_hash(Path(transforms.__file__).parent)[:12]
 """As the process starts: others may be installed while a run is on, and are not what it reckons by."""
 
 

@@ -12,7 +12,6 @@ from tests.faults.disturbed import arrive, ends_as_undisturbed, finished, left_b
 
 SEED = 20260228
 LANES, KILLS = 2, 25
-FEW = 3
 SECONDS_TO_PUBLISH = 1.5
 
 Process = subprocess.Popen[str]
@@ -110,13 +109,6 @@ def test_runs_killed_at_random_moments_publish_all_or_nothing_and_lose_no_row(
     *killed_in, number = kill_one_after_another(settings, kpis, moments, KILLS)
     print(f"seed {seed}: {len(killed_in)} of {int(number) - 1} runs killed, in {sorted(killed_in)}")
     assert len(set(killed_in)) > 4
-    ends_as_undisturbed(settings, six_customers, int(number), copy_of, tables)
-
-
-def test_a_few_runs_killed_while_they_publish(six_customers, copy_of, kpis, tables):
-    settings = copy_of(six_customers)
-    moments = map(publishing, spread(FEW, str(SEED)))
-    *_, number = kill_one_after_another(settings, kpis, moments, FEW)
     ends_as_undisturbed(settings, six_customers, int(number), copy_of, tables)
 
 

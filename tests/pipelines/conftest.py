@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.storage.event_log import InMemoryEventLogStorage
 
 from pipelines import reuse
 from pipelines.config import Settings, load_settings
@@ -84,9 +85,10 @@ def no_settings_from_outside() -> Iterator[None]:
 
 @contextmanager
 def dagster_in_memory() -> Iterator[None]:
-    """Dagster keeps its runs in memory, which takes half the time."""
+    """Dagster keeps its runs in memory and no events, which takes half the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dg.DagsterInstance, "from_config", lambda *_: dg.DagsterInstance.ephemeral())
+        patch.setattr(InMemoryEventLogStorage, "store_event", lambda *_: None)
         yield
 
 

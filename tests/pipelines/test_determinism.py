@@ -107,8 +107,8 @@ HISTORIES = {"marts/restatement_history.parquet", "marts/restated_accounts.parqu
 
 @pytest.mark.long
 @pytest.mark.usefixtures("quick_dagster")
-@pytest.mark.parametrize("shards", [1, 7, 64])
-def test_any_number_of_shards_gives_the_same_bytes(tmp_path, as_given, shards):
+@pytest.mark.parametrize("shards", [7, 64])
+def test_any_number_of_shards_gives_the_same_bytes_as_one(tmp_path, as_given, shards):
     """64 are more than there are accounts in some steps: each of those is a shard of its own then."""
     assert differing(run(as_files(tmp_path).with_shards(shards)), as_given) == []
 
