@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ event_log_storage:
   config:
     base_dir: {history}
 """
+_BASE_DIR = re.compile(r"base_dir: .*history.runs.*")
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,17 @@ def dagster_home(settings: Settings) -> Path:
     """Where Dagster keeps its runs: DAGSTER_HOME, else a folder beside the data, so that the UI shows every run."""
     home = Path(os.environ.get("DAGSTER_HOME") or settings.data_dir / "dagster").absolute()
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text(
-            DAGSTER_YAML.format(history=json.dumps(str(home / "history" / "runs"))), encoding="utf-8"
-        )
+    file = home / "dagster.yaml"
+    wanted = DAGSTER_YAML.format(history=json.dumps(str(home / "history" / "runs")))
+    if not file.exists() or _is_of_another_folder(file.read_text(encoding="utf-8"), wanted):
+        file.write_text(wanted, encoding="utf-8")
     return home
+
+
+def _is_of_another_folder(text: str, wanted: str) -> bool:
+    """Whether a file that nobody changed names another folder: the company was copied, moved or restored elsewhere."""
+    there, here = (_BASE_DIR.sub("", one) for one in (text, wanted))
+    return there == here and text != wanted
 
 
 def run_job(

@@ -6,6 +6,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from io import StringIO
+from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,7 @@ from pipelines.execute import RunReport, dagster_home, run_job
 from pipelines.run import published_dir, warehouse_file
 from schemas.contract import key_columns
 from schemas.tables import PUBLISHED
+from tests.pipelines.conftest import Company
 from warehouse.publish import current_release, freshness, open_published
 
 LAST_COMPLETE_MONTH = date(2026, 3, 1)
@@ -416,3 +418,24 @@ def test_without_a_day_a_run_takes_yesterday_in_the_reporting_time_zone(company,
     began = record.create_timestamp.astimezone(ZoneInfo(zone)).date()
     batches = private(settings, "SELECT recorded_on FROM meta.batches")
     assert batches["recorded_on"].to_list() == [began - timedelta(days=1)]
+
+
+def test_a_company_that_was_copied_keeps_its_runs_in_its_own_folder(
+    six_customers: Settings, copy_of: Callable[[Settings], Settings]
+):
+    there = dagster_home(six_customers)
+    settings = copy_of(six_customers)
+    here = dagster_home(settings)
+    assert here != there
+    with dg.DagsterInstance.from_config(str(here)) as instance:
+        history = instance.event_log_storage.path_for_shard("run")
+    assert Path(history).is_relative_to(here)
+
+
+def test_where_dagster_keeps_its_events_can_be_changed(tmp_path: Path, company: Company):
+    settings = company()
+    file = dagster_home(settings) / "dagster.yaml"
+    changed = re.sub(r"base_dir: .*", f"base_dir: {tmp_path}", file.read_text())
+    file.write_text(changed)
+    assert dagster_home(settings) == file.parent
+    assert file.read_text() == changed
