@@ -342,7 +342,7 @@ def stage(
             checked = cross_check(_priced(rows, parents), parents)
         del rows
         for table, one in mapped.items():
-            content = f"{batches[table].batch_id}-{_mapping_hash(source, table)}"
+            content = _content_hash(batches[table].batch_id, source, table)
             former = known.filter(pl.col("table") == table)
             kept = one.rows.collect(engine="in-memory")
             quarantined = one.quarantined
@@ -428,7 +428,7 @@ def as_staged(
     staged = {row["table"]: row for row in newest.iter_rows(named=True)}
     for table, batch in batches.items():
         one = staged.get(table)
-        if one is None or one["content_hash"] != f"{batch.batch_id}-{_mapping_hash(source, table)}":
+        if one is None or one["content_hash"] != _content_hash(batch.batch_id, source, table):
             return None
         former = known.filter(pl.col("table") == table)
         missing = _incomplete(con, name, source, table, batch, one["rows_extracted"], former, as_of)
@@ -470,7 +470,7 @@ def _incomplete(
     """What a batch, staged just now or before on this day, seems to lack. `former`: the batches of its table by now."""
     problems = [landed.shortfall]
     # A run that is tried again does not make a list that broke off the measure of itself.
-    batch_id = f"{name}-{table}-{landed.batch_id}-{_mapping_hash(source, table)}"
+    batch_id = f"{name}-{table}-{_content_hash(landed.batch_id, source, table)}"
     former = former.filter((pl.col("batch_id") != batch_id) | (pl.col("recorded_on") < as_of))
     if _is_full(source, table) and not former.is_empty():
         problems.append(shrunk(rows_in, former["rows_extracted"][-1]))
@@ -574,6 +574,11 @@ def _priced(tables: dict[str, pl.DataFrame], known: Mapping[str, pl.DataFrame]) 
 
 def _is_full(source: Source, table: str) -> bool:
     return isinstance(source, MappedSource) and source.tables[table].snapshot == "full"
+
+
+def _content_hash(batch_id: str, source: Source, table: str) -> str:
+    """What a batch is staged as: its rows, read by the mapping of its table."""
+    return f"{batch_id}-{_mapping_hash(source, table)}"
 
 
 def _mapping_hash(source: Source, table: str) -> str:
