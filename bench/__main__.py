@@ -16,7 +16,8 @@ from pathlib import Path
 from bench.chart import draw
 from bench.company import change_some, write_company
 from bench.measure import Cost, measured, told
-from bench.parts import CORE
+from bench.parts import CORE, scan_of
+from pipelines.steps import STEPS
 
 
 @dataclass
@@ -70,6 +71,10 @@ as_of: 2026-09-30
 sources:
   sample: {kind: sample, accounts: 100}
 """
+MART_GOAL = 5.0
+"""Times the scan of its own inputs that a step beside the core may cost."""
+LEAST_SCAN = 0.05
+"""CPU seconds: against a smaller scan a ratio says nothing."""
 OF_BILLING = ("full run", "MRR core")
 """This goal is meant for a company that has nothing but billing."""
 
@@ -98,7 +103,8 @@ def main() -> None:
     costs = {name: asdict(cost) for name, cost in found.items()}
     text = json.dumps({**facts, "costs": costs, "ratios": [asdict(ratio) for ratio in ratios]}, indent=1)
     (options.out / "bench.json").write_text(text + "\n", encoding="utf-8")
-    draw({name: statistics.median(cost.cpu) for name, cost in found.items()}, options.out / "bench.svg")
+    shown = {name: statistics.median(cost.cpu) for name, cost in found.items() if not name.startswith(scan_of(""))}
+    draw(shown, options.out / "bench.svg")
     print(f"written: {options.out / 'bench.json'}, {options.out / 'bench.svg'}")
     if options.folder is None:
         shutil.rmtree(folder)
@@ -141,7 +147,7 @@ def _measure(folder: Path, rounds: int) -> dict[str, Found]:
         cost, steps = part("our_steps")
         note("MRR core", cost, sum(steps[step] for step in CORE))
         for step, cpu in steps.items():
-            found.setdefault(f"step {step}", Found()).add(cost, cpu)
+            found.setdefault(step if step.startswith("scan") else f"step {step}", Found()).add(cost, cpu)
     return found
 
 
@@ -150,6 +156,11 @@ def _ratios(found: dict[str, Found], *, billing_only: bool) -> Iterator[Ratio]:
         each = [one / other for one, other in zip(found[name].cpu, found[base].cpu, strict=True)]
         is_meant = billing_only or (name, base) != OF_BILLING
         yield Ratio(f"{name} / {base}", statistics.median(each), min(each), max(each), goal if is_meant else None)
+    for step in STEPS:
+        one, scan = found[f"step {step.name}"], found[scan_of(step.name)]
+        if step.name not in CORE and min(scan.cpu) >= LEAST_SCAN:
+            each = [cpu / least for cpu, least in zip(one.cpu, scan.cpu, strict=True)]
+            yield Ratio(f"{step.name} / scan of its inputs", statistics.median(each), min(each), max(each), MART_GOAL)
 
 
 if __name__ == "__main__":

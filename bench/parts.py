@@ -17,8 +17,11 @@ import polars as pl
 from pipelines.config import load_settings
 from pipelines.loading import source_tables
 from pipelines.run import Run, warehouse_file
-from pipelines.steps import STEPS
-from warehouse import migrations
+from pipelines.steps import STEPS, Step
+from schemas.contract import column_specs
+from schemas.origins import upstream_of
+from schemas.tables import PUBLISHED
+from warehouse import migrations, names, store
 from warehouse.store import prepare
 
 NEEDED = (
@@ -106,7 +109,30 @@ def our_steps(folder: Path) -> dict[str, float]:
             prepare(con)
             for step in STEPS:
                 found[step.name] = _cpu(lambda build=step.build: build(con, run, lambda _: None))
+                scans = _scans(con, step)
+                found[scan_of(step.name)] = _cpu(lambda queries=scans: [con.sql(query).pl() for query in queries])
     return found
+
+
+def scan_of(step: str) -> str:
+    """What reading the inputs of a step is called."""
+    return f"scan of {step}"
+
+
+def _scans(con: duckdb.DuckDBPyConnection, step: Step) -> list[str]:
+    """Queries that read the columns that the tables of a step come from: the least that making them costs."""
+    columns = dict.fromkeys(
+        full
+        for table in step.tables
+        for spec in column_specs(PUBLISHED[table])
+        for full in upstream_of(table, spec.name)
+    )
+    tables: dict[str, list[str]] = {}
+    for full in columns:
+        table, column = full.rsplit(".", maxsplit=1)
+        if table not in step.tables and store.table_exists(con, table):
+            tables.setdefault(table, []).append(column)
+    return [f"SELECT {names.columns(found)} FROM {names.relation(table)}" for table, found in tables.items()]
 
 
 PARTS = {

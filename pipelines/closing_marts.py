@@ -122,7 +122,9 @@ def build_closing(con: duckdb.DuckDBPyConnection, run: Run, progress: core.Progr
         sizes = changed_accounts.join(differing_accounts, on=ACCOUNT_KEY, how="left").with_columns(
             pl.col("delta_arr_minor").fill_null(0)
         )
-        changed_kpis = restatements.kpi_reasons(changed_kpis, sizes, evidence, cause, CATALOGUE)
+        reported_kpis = con.sql("SELECT DISTINCT month, kpi FROM marts.as_reported").pl()
+        added = restatements.added_kpis(changed_kpis, reported_kpis, kpi_log)
+        changed_kpis = restatements.kpi_reasons(changed_kpis, sizes, evidence, cause, CATALOGUE, added)
         account_log = restatements.with_changes(account_log, changed_accounts, ACCOUNT_KEY, run.as_of)
         kpi_log = restatements.with_changes(kpi_log, changed_kpis, KPI_KEY, run.as_of)
     store.replace_table(con, LOG_OF_ACCOUNTS, account_log)

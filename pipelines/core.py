@@ -1,11 +1,11 @@
-"""The MRR core of a run: facts of the accounts that changed, and the marts summed over all accounts.
+"""The MRR core of a run: the facts of the accounts that changed, and the members of each.
 
 Accounts are computed in shards of whole accounts (`pipelines.shards`), so that memory stays bounded, by the engine that
 is configured (`pipelines.engines`). Every rule lives in `transforms`; this module reads, calls and writes.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -22,47 +22,29 @@ from pipelines.accounts import (
     identities,
     mark_recomputed,
 )
-from pipelines.run import Run, read, staged, write
+from pipelines.run import Run, read, staged
 from pipelines.shards import Frames, Shards, shards_for, split
 from schemas.contract import polars_schema
-from schemas.policy import Policy
 from schemas.tables import PUBLISHED
 from transforms.account_360 import balances_now
 from transforms.attributes import local_attributes, segments, with_segments
-from transforms.churn_reasons import with_churn_reasons
-from transforms.cohorts import CohortSums, cohort_averages, cohort_sums, cohorts
 from transforms.customer_days import CUSTOMERS
 from transforms.identity import surviving_accounts
 from transforms.movements import account_periods, net_movements
 from transforms.mrr_ledger import account_days, mrr_ledger
 from transforms.mrr_slices import (
-    Sums,
-    customer_slices,
-    customer_sums,
     month_balances,
-    movement_slices,
-    movement_sums,
     reporting_balances,
 )
-from transforms.periods import calendar, calendars
+from transforms.periods import calendar
 from transforms.reporting import month_rates, period_rates
-from transforms.retention import retention, trailing_12m
-from transforms.revenue import revenue_per_customer
-from transforms.slices import SLICE, coded_ids, coded_members
+from transforms.slices import SLICE
 from transforms.subscription_states import subscription_states
 from warehouse.batches import get_watermark, set_watermark
-from warehouse.store import conform, replace_accounts, replace_table, row_count, transaction
+from warehouse.store import conform, insert, replace_accounts, replace_table, row_count, transaction
 
 PERIOD_GRAINS = ("month", "quarter", "year")
 ACCOUNT_FACTS = ("facts.subscription_state", "facts.account_day", "facts.mrr_ledger", "facts.account_period")
-
-MRR_MARTS = (
-    "marts.mrr_movements",
-    "marts.retention",
-    "marts.revenue_per_customer",
-    "marts.cohorts",
-    "marts.cohort_averages",
-)
 
 _LAST = "last_recomputed"
 
@@ -149,95 +131,44 @@ def account_facts(bill: Billing, accounts: pl.Series, run: Run) -> dict[str, pl.
     return {name: conform(frame, PUBLISHED[name]) for name, frame in zip(ACCOUNT_FACTS, frames, strict=True)}
 
 
-def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> pl.DataFrame:
-    """Rebuilds `facts.account_attributes`: members of each dimension at the start of each month."""
+def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> None:
+    """Rebuilds `facts.account_attributes`: members of each dimension at the start of each month.
+
+    All but the segment is known of an account alone, so that is made in shards; the segment ranks it among all others.
+    """
     who = identities(con, run)
     rates = exchange_rates(con, run)
     accounts = surviving_accounts(staged(con, run, "accounts", all_versions=True), who.known)
-    progress("members of each dimension")
-    local = local_attributes(
-        accounts,
-        counted_customers(con, run, who),
-        read(con, "facts.account_day", columns=["account_id", "day", "first_paid_date"]),
-        read(con, "facts.subscription_state", columns=_PLAN_COLUMNS),
-        run.policy,
-        run.as_of,
-    )
+    customers = counted_customers(con, run, who)
     months = calendar(first_day(con, run), run.as_of, "month")
-    balances = [
-        reporting_balances(
-            month_balances(ledger, months["period_start"]),
-            period_rates(rates, months, run.as_of),
-            "rate_open",
-            run.policy,
-            ["arr_minor"],
-        ).select("account_id", "period_start", "arr_minor")
-        for _, ledger in ledger_shards(con, run)
-    ]
-    frame = with_segments(local, segments(pl.concat(balances), local, run.policy, run.as_of))
-    return write(con, run, "facts.account_attributes", frame)
+    rates_of_months = period_rates(rates, months, run.as_of)
+    changed = con.sql("SELECT DISTINCT account_id FROM facts.account_day").pl()["account_id"]
+    everyone = pl.concat([changed, accounts["account_id"]]).unique().sort()
+    shards = split(everyone, shards_for(row_count(con, "facts.mrr_ledger"), run.compute))
+    progress("members of each dimension")
+    members, balances = [], []
+    for shard in shards:
+        those = pl.col("account_id").is_in(shard.implode())
+        days = read(con, "facts.account_day", shard, ["account_id", "day", "first_paid_date"])
+        states = read(con, "facts.subscription_state", shard, _PLAN_COLUMNS)
+        members.append(
+            local_attributes(accounts.filter(those), customers.filter(those), days, states, run.policy, run.as_of)
+        )
+        held = month_balances(read(con, "facts.mrr_ledger", shard), months["period_start"])
+        worth = reporting_balances(held, rates_of_months, "rate_open", run.policy, ["arr_minor"])
+        balances.append(worth.select("account_id", "period_start", "arr_minor"))
+    potential = pl.concat(local.select("account_id", "month", "has_potential") for local in members)
+    ranked = segments(pl.concat(balances), potential, run.policy, run.as_of)
+    with transaction(con):
+        contract = PUBLISHED[_ATTRIBUTES]
+        replace_table(con, _ATTRIBUTES, pl.DataFrame(schema=polars_schema(contract)), contract)
+        for shard, local in zip(shards, members, strict=True):
+            rows = with_segments(local, ranked.filter(pl.col("account_id").is_in(shard.implode())))
+            insert(con, _ATTRIBUTES, conform(rows, contract))
 
 
+_ATTRIBUTES = "facts.account_attributes"
 _PLAN_COLUMNS = ("account_id", "plan", "valid_from", "valid_to", "arr_net_minor")
-
-
-def build_mrr_marts(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
-    """Rebuilds the marts that rest on the ledger, from the sums of all shards of accounts."""
-    periods = calendars(first_day(con, run), run.as_of)
-    known = Known(exchange_rates(con, run), periods, run.policy, run.as_of)
-    shards = Shards(_accounts_with_ledger(con, run), partial(_facts_of, con, read(con, "facts.churn_event")))
-    sums = engines.engine_of(run.compute).added_up(partial(sums_of_shard, known), shards, progress)
-    movements = movement_slices(Sums(sums["movement_openings"], sums["movement_periods"]), periods)
-    customers = customer_slices(Sums(sums["customer_openings"], sums["customer_periods"]), periods)
-    cells = cohorts(CohortSums(sums["cohort_starts"], sums["cohort_cells"]), periods, run.policy)
-    marts = {
-        "marts.mrr_movements": movements,
-        "marts.retention": retention(movements, customers, sums["trailing_12m"], run.policy),
-        "marts.revenue_per_customer": revenue_per_customer(movements, run.policy),
-        "marts.cohorts": cells,
-        "marts.cohort_averages": cohort_averages(cells, run.policy),
-    }
-    return {name: write(con, run, name, frame) for name, frame in marts.items()}
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the sums of every shard need to know: month-end rates, the calendar of each grain, policy and day."""
-
-    rates: pl.DataFrame
-    periods: Mapping[str, pl.DataFrame]
-    policy: Policy
-    as_of: date
-
-
-def _facts_of(con: duckdb.DuckDBPyConnection, losses: pl.DataFrame, accounts: pl.Series) -> Frames:
-    """What `sums_of_shard` needs of these accounts."""
-    return {
-        "days": read(con, "facts.account_day", accounts),
-        "ledger": read(con, "facts.mrr_ledger", accounts),
-        "losses": losses.filter(pl.col("account_id").is_in(accounts.implode())),
-        "attributes": read(con, "facts.account_attributes", accounts),
-    }
-
-
-def sums_of_shard(known: Known, tables: Frames) -> Frames:
-    """All additive sums of what `_facts_of` reads: a pure function, which an engine may call anywhere."""
-    days, ledger, losses, attributes = coded_ids(*(tables[name] for name in ("days", "ledger", "losses", "attributes")))
-    ledger, days = (with_churn_reasons(rows, losses) for rows in (ledger, days))
-    members = coded_members(attributes)
-    rates, periods, policy, as_of = known.rates, known.periods, known.policy, known.as_of
-    movement = movement_sums(ledger, days, members, rates, periods, policy, as_of)
-    customer = customer_sums(days, members, periods, policy)
-    cohort = cohort_sums(ledger, days, members, rates, periods, as_of)
-    return {
-        "movement_openings": movement.openings,
-        "movement_periods": movement.periods,
-        "customer_openings": customer.openings,
-        "customer_periods": customer.periods,
-        "cohort_starts": cohort.starts,
-        "cohort_cells": cohort.cells,
-        "trailing_12m": trailing_12m(ledger, members, rates, periods, policy, as_of),
-    }
 
 
 def exchange_rates(con: duckdb.DuckDBPyConnection, run: Run, needed: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -284,13 +215,14 @@ def ledger_shards(
 
     `accounts`: sorted ids.
     """
-    for shard in _accounts_with_ledger(con, run, accounts):
+    for shard in accounts_with_ledger(con, run, accounts):
         yield shard, read(con, "facts.mrr_ledger", shard)
 
 
-def _accounts_with_ledger(
+def accounts_with_ledger(
     con: duckdb.DuckDBPyConnection, run: Run, accounts: pl.Series | None = None
 ) -> list[pl.Series]:
+    """All accounts that have changed, or these, in shards. `accounts`: sorted ids."""
     if accounts is None:
         accounts = con.sql("SELECT DISTINCT account_id FROM facts.account_day ORDER BY account_id").pl()["account_id"]
     return split(accounts, shards_for(row_count(con, "facts.mrr_ledger"), run.compute))

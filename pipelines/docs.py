@@ -100,7 +100,7 @@ texts stand in `marts.kpi_catalogue`.
 - S, E, N, R and C are the customers at the start and at the end of a period, new, returned and lost.
 - Examples are all customers of the sample company with 60 accounts (`{kind: sample, accounts: 60}`), as of 2 April
   2026. Numerators and denominators of money are annualised minor units where the KPI says so.
-- Sections are those of the KPI definitions.
+- Sections are those of the [KPI definitions](definitions.md).
 """,
     """\
 # KPI
@@ -121,7 +121,7 @@ página. Los mismos textos están en `marts.kpi_catalogue`.
 - S, E, N, R y C son los clientes al inicio y al cierre de un período, los nuevos, los recuperados y los perdidos.
 - Los ejemplos son de todos los clientes de la empresa de muestra con 60 cuentas (`{kind: sample, accounts: 60}`), al 2
   de abril de 2026. Los numeradores y denominadores de dinero son unidades menores anualizadas donde el KPI lo dice.
-- Las secciones son las de las definiciones de los KPI.
+- Las secciones son las de las [definiciones de los KPI](definitions.md) (en inglés).
 """,
     """\
 # KPIs
@@ -143,7 +143,7 @@ página. Os mesmos textos estão em `marts.kpi_catalogue`.
 - S, E, N, R e C são os clientes no início e no fim de um período, os novos, os recuperados e os perdidos.
 - Os exemplos são de todos os clientes da empresa de amostra com 60 contas (`{kind: sample, accounts: 60}`), em 2 de
   abril de 2026. Numeradores e denominadores de dinheiro são unidades menores anualizadas onde o KPI o diz.
-- As seções são as das definições dos KPIs.
+- As seções são as das [definições dos KPIs](definitions.md) (em inglês).
 """,
 )
 
@@ -287,11 +287,14 @@ def _read(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.exists() else None
 
 
+_SYSTEM_NAMES = {"crm": "CRM"}
+
+
 def _tables() -> Iterator[str]:
     yield _TABLES_HEAD
     yield _SOURCES_HEAD
     for system, contracts in SYSTEMS.items():
-        yield f"### {system.capitalize()}\n"
+        yield f"### {_SYSTEM_NAMES.get(system, system.capitalize())}\n"
         for contract in contracts:
             yield from _table(contract, "####", is_source=True)
     yield _PUBLISHED_HEAD

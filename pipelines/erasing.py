@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from pipelines import reuse
+from pipelines import mrr_marts, reuse
 from pipelines.closing_marts import closed_dir
 from pipelines.config import ApiSource, SampleSource, Settings
 from pipelines.loading import loads
@@ -116,6 +116,7 @@ def _carry_out(
         try:
             with transaction(con):
                 reuse.forget(con)
+                mrr_marts.forget(con)
                 counts |= erase_from_tables(con, search)
                 counts |= erase_refused(con, _of_erased(settings, erased))
                 if dry_run:

@@ -1,5 +1,6 @@
 """Health of a run: scores of the months not yet scored, the marts on them, and the renewals that are to come."""
 
+import json
 from datetime import date
 
 import duckdb
@@ -25,9 +26,10 @@ from transforms.health import (
     score_days,
     with_changes,
 )
-from transforms.periods import calendar, next_period
+from transforms.periods import calendar
 from transforms.renewals import upcoming_renewals
 from warehouse import store
+from warehouse.batches import get_watermark, set_watermark
 
 SCORE, DRIVER = "facts.health_score", "facts.health_driver"
 BACKTEST = "marts.health_backtest"
@@ -35,6 +37,7 @@ HEALTH_TABLES = (SCORE, DRIVER, "marts.health", BACKTEST)
 UPCOMING_TABLES = ("marts.upcoming_renewals",)
 HISTORY = {SCORE: "meta.health_score", DRIVER: "meta.health_driver"}
 """Where published rows of months that are over stay, by the table that is published: history is not re-scored."""
+_SAME = "health_drivers"
 
 ACCOUNTS_PER_SHARD = 10_000
 _FACTS = {
@@ -61,13 +64,15 @@ def build_health(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -
     attributes = read(con, "facts.account_attributes")
     sums, cases = [], []
     with store.transaction(con):
-        for name in HISTORY:
-            store.replace_table(con, name, pl.DataFrame(schema=polars_schema(PUBLISHED[name])), PUBLISHED[name])
-        ends = score_days(_months_to_score(con, run), run.as_of)
+        over = _months_over(con, run)
+        store.replace_table(con, SCORE, pl.DataFrame(schema=polars_schema(PUBLISHED[SCORE])), PUBLISHED[SCORE])
+        _begin_drivers(con, over)
+        months = calendar(first_day(con, run), run.as_of, "month")["period_start"].to_list()
+        ends = score_days(sorted(set(months) - set(over)), run.as_of)
         for accounts in _shards(con, run):
             known = _facts(con, accounts, use, seats)
             new = health_scores(health_values(known, company, ends, run.policy), run.policy)
-            scores = _with_history(con, run, new, accounts)
+            scores = _with_history(con, over, new, accounts)
             those = pl.col("account_id").is_in(accounts.implode())
             sums.append(health_sums(scores, attributes.filter(those), run.as_of))
             cases.append(backtest_cases(scores, known.days, run.as_of))
@@ -94,7 +99,8 @@ def backtest_for_reading(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
         SELECT horizon_months AS "months", decile, score_from AS "from", score_to AS "to", cases,
             churned_cases AS left_after, round(100 * churn_after, 1) AS "% left", round(auc, 3) AS auc,
             round(red_lift, 2) AS red_lift
-        FROM {BACKTEST} WHERE grain = 'all' ORDER BY horizon_months, decile"""  # a name of our own
+        FROM {BACKTEST} WHERE grain = 'all' AND dimension = 'all'
+        ORDER BY horizon_months, decile"""  # a name of our own
     ).pl()
     return rows
 
@@ -106,37 +112,63 @@ def keep_history(con: duckdb.DuckDBPyConnection, run: Run) -> None:
             store.ensure_table(con, history, PUBLISHED[name])
             if run.full:
                 con.execute(f"DELETE FROM {history} WHERE last_day(month) <= ?", [run.as_of])
+        former = _kept_months(con, run.as_of)
+        for name, history in HISTORY.items():
             con.execute(
                 f"INSERT INTO {history} BY NAME SELECT * FROM {name} "  # names of our own
                 f"WHERE last_day(month) <= ? AND month NOT IN (SELECT month FROM {history})",
                 [run.as_of],
             )
+        # Another run may have built the tables: of months that were kept before they hold what it has noted.
+        new = set(_kept_months(con, run.as_of)) - set(former)
+        _note_same(con, sorted({*_same_months(con), *(month.isoformat() for month in new)}))
 
 
-def _history(con: duckdb.DuckDBPyConnection, run: Run, name: str, accounts: pl.Series | None = None) -> pl.DataFrame:
-    """The kept rows of months that were over by `as_of`; a full run scores them anew."""
-    rows = store.read(con, HISTORY[name], accounts=accounts, contract=PUBLISHED[name])
-    is_over = next_period(pl.col("month"), "month").dt.offset_by("-1d") <= run.as_of
-    return rows.clear() if run.full else rows.filter(is_over)
+def _months_over(con: duckdb.DuckDBPyConnection, run: Run) -> list[date]:
+    """The months that are not scored, for their scores are published; a full run scores every month anew."""
+    return [] if run.full or not store.table_exists(con, HISTORY[SCORE]) else _kept_months(con, run.as_of)
 
 
-def _months_to_score(con: duckdb.DuckDBPyConnection, run: Run) -> list[date]:
-    months = calendar(first_day(con, run), run.as_of, "month")["period_start"].to_list()
-    if run.full or not store.table_exists(con, HISTORY[SCORE]):
-        return months
-    kept = con.execute(
-        f"SELECT DISTINCT month FROM {HISTORY[SCORE]} WHERE last_day(month) <= ?", [run.as_of]
-    ).fetchall()
-    return sorted(set(months) - {month for (month,) in kept})
+def _kept_months(con: duckdb.DuckDBPyConnection, as_of: date) -> list[date]:
+    """The months whose published rows are kept, of those that were over by a day."""
+    query = f"SELECT DISTINCT month FROM {HISTORY[SCORE]} WHERE last_day(month) <= ? ORDER BY month"
+    return [month for (month,) in con.execute(query, [as_of]).fetchall()]
 
 
-def _with_history(con: duckdb.DuckDBPyConnection, run: Run, new: Scores, accounts: pl.Series) -> pl.DataFrame:
-    """Writes what was kept and what is new of these accounts; returns the scores."""
-    kept = _history(con, run, SCORE, accounts).drop("score_change")
-    scores = with_changes(pl.concat([kept, new.scores]))
-    drivers = pl.concat([_history(con, run, DRIVER, accounts), new.drivers])
+def _begin_drivers(con: duckdb.DuckDBPyConnection, over: list[date]) -> None:
+    """Leaves in the drivers the published rows of the months that are over: millions, which mostly stand there."""
+    months = [month.isoformat() for month in over]
+    if over and store.table_exists(con, DRIVER) and set(months) <= set(_same_months(con)):
+        con.execute(f"DELETE FROM {DRIVER} WHERE NOT list_contains(?::DATE[], month)", [over])
+        store.comment(con, DRIVER, PUBLISHED[DRIVER])
+    else:
+        store.replace_table(con, DRIVER, pl.DataFrame(schema=polars_schema(PUBLISHED[DRIVER])), PUBLISHED[DRIVER])
+        if over:
+            rows = f"SELECT * FROM {HISTORY[DRIVER]} WHERE list_contains(?::DATE[], month)"
+            con.execute(f"INSERT INTO {DRIVER} BY NAME {rows} ORDER BY account_id, month, measure", [over])
+    _note_same(con, months)
+
+
+def _same_months(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The months of which the drivers are those that are kept, as noted for the columns that they have now."""
+    noted = json.loads(get_watermark(con, _SAME) or "{}")
+    return list(noted["months"]) if noted.get("columns") == _driver_columns() else []
+
+
+def _note_same(con: duckdb.DuckDBPyConnection, months: list[str]) -> None:
+    set_watermark(con, _SAME, json.dumps({"months": months, "columns": _driver_columns()}))
+
+
+def _driver_columns() -> list[str]:
+    return [f"{name} {dtype}" for name, dtype in polars_schema(PUBLISHED[DRIVER]).items()]
+
+
+def _with_history(con: duckdb.DuckDBPyConnection, over: list[date], new: Scores, accounts: pl.Series) -> pl.DataFrame:
+    """Writes the scores of these accounts, kept and new, and their new drivers; returns the scores."""
+    kept = store.read(con, HISTORY[SCORE], accounts=accounts, contract=PUBLISHED[SCORE])
+    scores = with_changes(pl.concat([kept.filter(pl.col("month").is_in(over)).drop("score_change"), new.scores]))
     store.insert(con, SCORE, store.conform(scores, PUBLISHED[SCORE]))
-    store.insert(con, DRIVER, store.conform(drivers.sort("account_id", "month", "measure"), PUBLISHED[DRIVER]))
+    store.insert(con, DRIVER, store.conform(new.drivers, PUBLISHED[DRIVER]))
     return scores
 
 

@@ -14,8 +14,8 @@ from schemas.tables import PUBLISHED
 from warehouse.publish import Release, publish
 from warehouse.views import VIEWS, create_views
 
-_MERGED = (*core.ACCOUNT_FACTS, "marts.segments")
-"""Tables that are written account by account, so their rows are stored in no order."""
+_MERGED = (*core.ACCOUNT_FACTS, "marts.segments", health_marts.DRIVER)
+"""Tables of which only what has changed is written, so their rows are stored in no order."""
 
 
 class OtherTables(ValueError):

@@ -66,7 +66,7 @@ def _inputs(con: duckdb.DuckDBPyConnection, run: Run) -> str:
     facts = {
         "as_of": run.as_of.isoformat(),
         "policy": run.policy.version,
-        "program": _PROGRAM,
+        "program": PROGRAM,
         "sources": {name: list(tables) for name, tables in (run.sources or {}).items()},
         "staged": {table: _state(con, table) for table in CONTRACTS},
         "batches": read_batches(con).select("batch_id", "load_seq", "status").rows(),
@@ -75,7 +75,7 @@ def _inputs(con: duckdb.DuckDBPyConnection, run: Run) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-_PROGRAM = [code_hash(*(_ROOT / folder for folder in _CODE)), *map(metadata.version, _LIBRARIES)]
+PROGRAM = [code_hash(*(_ROOT / folder for folder in _CODE)), *map(metadata.version, _LIBRARIES)]
 """Another program may come to other tables. It is that which has started: an upgrade in the midst of a run is none."""
 
 

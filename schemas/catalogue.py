@@ -533,6 +533,28 @@ def _renewal_sum(kpi_id: str, column: str, name: Text, meaning: Text) -> Kpi:
     )
 
 
+def _renewal_count(
+    kpi_id: str, column: str, name: Text, meaning: Text, formula: Text, *, direction: Direction = "neutral"
+) -> Kpi:
+    return Kpi(
+        id=kpi_id,
+        table=RENEWALS,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=formula,
+        unit="count",
+        direction=direction,
+        section="8",
+        null_rule=NO_EVENTS,
+        grains=SPARSE_GRAINS,
+        sources=CONTRACT_TERMS,
+        is_additive=True,
+        exact=column,
+        rows=REPORTING,
+    )
+
+
 def _survey_score(
     column: str,
     name: Text,
@@ -561,6 +583,47 @@ def _survey_score(
         ratio=ratio,
         scale=scale,
         rows={"instrument": column.split("_", maxsplit=1)[0], "survey_id": "all"},
+    )
+
+
+def _nps_interval(
+    column: str, name: Text, meaning: Text, formula: Text, *, direction: Direction = "higher_is_better"
+) -> Kpi:
+    return Kpi(
+        id=column,
+        table=SURVEY_SCORES,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=formula,
+        unit="points",
+        direction=direction,
+        section="9",
+        null_rule=NO_ANSWERS,
+        grains=SPARSE_GRAINS,
+        sources=SURVEYS,
+        rows={"instrument": "nps", "survey_id": "all"},
+    )
+
+
+def _answer_count(kpi_id: str, column: str, name: Text, meaning: Text, formula: Text) -> Kpi:
+    return Kpi(
+        id=kpi_id,
+        table=SURVEY_SCORES,
+        column=column,
+        name=name,
+        meaning=meaning,
+        formula=formula,
+        unit="count",
+        direction="neutral",
+        section="9",
+        null_rule=NO_EVENTS,
+        grains=SPARSE_GRAINS,
+        sources=SURVEYS,
+        is_additive=True,
+        exact=column,
+        rows={"survey_id": "all"},
+        parts=("instrument",),
     )
 
 
@@ -1615,30 +1678,131 @@ _RENEWALS = [
             "ARR dos contratos com vencimento no período ainda sem decisão; não entra nas taxas.",
         ),
     ),
-    Kpi(
-        id="renewals_open",
-        table=RENEWALS,
-        column="open_count",
-        name=Text("Open renewals", "Renovaciones pendientes", "Renovações em aberto"),
-        meaning=Text(
+    _renewal_count(
+        "renewals_due",
+        "due_count",
+        Text("Renewals due", "Renovaciones por decidir", "Renovações a decidir"),
+        Text(
+            "Contract terms that end in the period, without those cancelled before they are due.",
+            "Contratos que vencen en el período, sin los cancelados antes de vencer.",
+            "Contratos que vencem no período, sem os cancelados antes de vencer.",
+        ),
+        Text(
+            "terms renewed + terms lost + open terms",
+            "contratos renovados + contratos perdidos + contratos pendientes",
+            "contratos renovados + contratos perdidos + contratos em aberto",
+        ),
+    ),
+    _renewal_count(
+        "renewals_renewed",
+        "renewed_count",
+        Text("Terms renewed", "Contratos renovados", "Contratos renovados"),
+        Text(
+            "Terms due in the period that were renewed, be it early, late or for less.",
+            "Contratos vencidos en el período que se renovaron, sea antes, después o por menos.",
+            "Contratos com vencimento no período que foram renovados, seja antes, depois ou por menos.",
+        ),
+        Text(
+            "terms due that were renewed within the grace",
+            "contratos vencidos que se renovaron dentro de la gracia",
+            "contratos vencidos que foram renovados dentro da carência",
+        ),
+        direction="higher_is_better",
+    ),
+    _renewal_count(
+        "renewals_lost",
+        "lost_count",
+        Text("Terms lost", "Contratos perdidos", "Contratos perdidos"),
+        Text(
+            "Terms due in the period that were not renewed, with those on which nobody decided within the grace.",
+            "Contratos vencidos en el período sin renovar, incluidos los que nadie decidió dentro de la gracia.",
+            "Contratos com vencimento no período sem renovação, incluídos os que ninguém decidiu dentro da carência.",
+        ),
+        Text(
+            "terms due that were lost, or without a decision when the grace was over",
+            "contratos vencidos que se perdieron o sin decisión al terminar la gracia",
+            "contratos vencidos que foram perdidos ou sem decisão quando a carência terminou",
+        ),
+        direction="lower_is_better",
+    ),
+    _renewal_count(
+        "renewals_open",
+        "open_count",
+        Text("Open renewals", "Renovaciones pendientes", "Renovações em aberto"),
+        Text(
             "Terms due in the period without a decision so far; they are outside the rates.",
             "Contratos vencidos en el período aún sin decisión; no entran en las tasas.",
             "Contratos com vencimento no período ainda sem decisão; não entram nas taxas.",
         ),
-        formula=Text(
+        Text(
             "terms due - terms renewed - terms lost",
             "contratos con vencimiento - contratos renovados - contratos perdidos",
             "contratos com vencimento - contratos renovados - contratos perdidos",
         ),
-        unit="count",
-        direction="neutral",
-        section="8",
-        null_rule=NO_EVENTS,
-        grains=SPARSE_GRAINS,
-        sources=CONTRACT_TERMS,
-        is_additive=True,
-        exact="open_count",
-        rows=REPORTING,
+    ),
+    _renewal_count(
+        "renewals_early",
+        "early_count",
+        Text("Early renewals", "Renovaciones anticipadas", "Renovações antecipadas"),
+        Text(
+            "Terms due in the period that were renewed before the day on which they are due.",
+            "Contratos vencidos en el período que se renovaron antes del día de su vencimiento.",
+            "Contratos com vencimento no período que foram renovados antes do dia do vencimento.",
+        ),
+        Text(
+            "terms renewed that were decided before their end",
+            "contratos renovados que se decidieron antes de su fin",
+            "contratos renovados que foram decididos antes do seu fim",
+        ),
+    ),
+    _renewal_count(
+        "renewals_late",
+        "late_count",
+        Text("Late renewals", "Renovaciones tardías", "Renovações tardias"),
+        Text(
+            "Terms due in the period that were renewed after the day on which they are due, within the grace.",
+            "Contratos vencidos en el período que se renovaron después de su vencimiento, dentro de la gracia.",
+            "Contratos com vencimento no período que foram renovados depois do vencimento, dentro da carência.",
+        ),
+        Text(
+            "terms renewed that were decided after their end",
+            "contratos renovados que se decidieron después de su fin",
+            "contratos renovados que foram decididos depois do seu fim",
+        ),
+    ),
+    _renewal_count(
+        "renewals_partial",
+        "partial_count",
+        Text("Partial renewals", "Renovaciones parciales", "Renovações parciais"),
+        Text(
+            "Terms due in the period that were renewed for less than before.",
+            "Contratos vencidos en el período que se renovaron por menos que antes.",
+            "Contratos com vencimento no período que foram renovados por menos do que antes.",
+        ),
+        Text(
+            "terms renewed with renewed ARR below old ARR",
+            "contratos renovados con ARR renovado inferior al ARR anterior",
+            "contratos renovados com ARR renovado abaixo do ARR anterior",
+        ),
+        direction="lower_is_better",
+    ),
+    _renewal_count(
+        "renewals_cancelled_before_due",
+        "cancelled_before_due_count",
+        Text(
+            "Terms cancelled before due", "Contratos cancelados antes de vencer", "Contratos cancelados antes de vencer"
+        ),
+        Text(
+            "Terms that would have been due in the period but were cancelled before; they are no renewals due.",
+            "Contratos que habrían vencido en el período, pero se cancelaron antes; no cuentan como vencidos.",
+            "Contratos que venceriam no período, mas foram cancelados antes; não contam como vencidos.",
+        ),
+        Text(
+            "terms cancelled before their end",
+            "contratos cancelados antes de su fin",
+            "contratos cancelados antes do seu fim",
+        ),
+        direction="lower_is_better",
     ),
 ]
 
@@ -1655,6 +1819,49 @@ _SURVEYS = [
         Text("NPS answers used", "respuestas NPS utilizadas", "respostas NPS utilizadas"),
         scale=100,
         unit="points",
+    ),
+    _nps_interval(
+        "nps_standard_error",
+        Text("Standard error of the NPS", "Error estándar del NPS", "Erro padrão do NPS"),
+        Text(
+            "How far the NPS may be off because only some people answered, in points.",
+            "Cuánto puede desviarse el NPS porque solo algunas personas respondieron, en puntos.",
+            "Quanto o NPS pode se desviar porque só algumas pessoas responderam, em pontos.",
+        ),
+        Text(
+            "100 x square root of (((promoters + detractors) / answers - (NPS / 100)^2) / answers)",
+            "100 x raíz cuadrada de (((promotores + detractores) / respuestas - (NPS / 100)^2) / respuestas)",
+            "100 x raiz quadrada de (((promotores + detratores) / respostas - (NPS / 100)^2) / respostas)",
+        ),
+        direction="lower_is_better",
+    ),
+    _nps_interval(
+        "nps_ci_low",
+        Text(
+            "NPS, lower end of the interval",
+            "NPS, extremo inferior del intervalo",
+            "NPS, extremo inferior do intervalo",
+        ),
+        Text(
+            "Lower end of the interval that holds the true NPS with 95 % confidence.",
+            "Extremo inferior del intervalo que contiene el NPS verdadero con una confianza del 95 %.",
+            "Extremo inferior do intervalo que contém o NPS verdadeiro com confiança de 95 %.",
+        ),
+        symbols("`nps` - 1.96 x nps_standard_error"),
+    ),
+    _nps_interval(
+        "nps_ci_high",
+        Text(
+            "NPS, upper end of the interval",
+            "NPS, extremo superior del intervalo",
+            "NPS, extremo superior do intervalo",
+        ),
+        Text(
+            "Upper end of the interval that holds the true NPS with 95 % confidence.",
+            "Extremo superior del intervalo que contiene el NPS verdadero con una confianza del 95 %.",
+            "Extremo superior do intervalo que contém o NPS verdadeiro com confiança de 95 %.",
+        ),
+        symbols("`nps` + 1.96 x nps_standard_error"),
     ),
     Kpi(
         id="nps_account_weighted",
@@ -1794,6 +2001,38 @@ _SURVEYS = [
         rows={"survey_id": "all"},
         parts=("instrument",),
         needs=("survey_invitations",),
+    ),
+    _answer_count(
+        "survey_answers",
+        "used",
+        Text("Survey answers", "Respuestas de encuestas", "Respostas de pesquisas"),
+        Text(
+            "Complete answers that count: the last one of each respondent, account, survey and wave.",
+            "Respuestas completas que cuentan: la última de cada persona, cuenta, encuesta y oleada.",
+            "Respostas completas que contam: a última de cada pessoa, conta, pesquisa e onda.",
+        ),
+        Text(
+            "complete answers - superseded answers",
+            "respuestas completas - respuestas reemplazadas",
+            "respostas completas - respostas substituídas",
+        ),
+    ),
+    _answer_count(
+        "survey_answers_superseded",
+        "superseded",
+        Text(
+            "Superseded survey answers", "Respuestas de encuestas reemplazadas", "Respostas de pesquisas substituídas"
+        ),
+        Text(
+            "Complete answers that a later one of the same respondent, account, survey and wave replaced.",
+            "Respuestas completas que otra posterior de la misma persona, cuenta, encuesta y oleada reemplazó.",
+            "Respostas completas que outra posterior da mesma pessoa, conta, pesquisa e onda substituiu.",
+        ),
+        Text(
+            "complete answers - answers that count",
+            "respuestas completas - respuestas que cuentan",
+            "respostas completas - respostas que contam",
+        ),
     ),
 ]
 
@@ -2301,6 +2540,26 @@ _ADOPTION = [
         section="14",
         sources=SEATS,
         null_rule=NO_SEATS,
+    ),
+    _engagement(
+        "over_licensed_accounts",
+        ADOPTION,
+        Text("Over-licensed accounts", "Cuentas con exceso de uso", "Contas com excesso de uso"),
+        Text(
+            "Accounts with more active seats than purchased ones.",
+            "Cuentas con más asientos activos que comprados.",
+            "Contas com mais assentos ativos do que comprados.",
+        ),
+        formula=Text(
+            "accounts with active seats > purchased seats",
+            "cuentas con asientos activos > asientos comprados",
+            "contas com assentos ativos > assentos comprados",
+        ),
+        section="14",
+        sources=SEATS,
+        null_rule=NO_USE,
+        unit="count",
+        direction="neutral",
     ),
     _engagement(
         "active_users_day",

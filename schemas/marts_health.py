@@ -91,20 +91,23 @@ class Health(Contract, table="marts.health", key=("grain", "period_start", "dime
 
 
 class HealthBacktest(
-    Contract, table="marts.health_backtest", key=("grain", "period_start", "horizon_months", "decile")
+    Contract,
+    table="marts.health_backtest",
+    key=("grain", "period_start", "horizon_months", "dimension", "member", "decile"),
 ):
-    """One row per period, horizon and decile of the score (and for all): which scored accounts left afterwards.
+    """One row per period, horizon, slice and decile of the score (and for all): which scored accounts left afterwards.
 
     A case is an account with a score at the end of a month of the period; it counts once its horizon has passed. It
-    left if it stopped to be a customer in the months of the horizon. Definitions section 10.
+    left if it stopped to be a customer in the months of the horizon. Deciles and AUC rank the cases of the slice alone.
+    Definitions section 10.
     """
 
     grain: pl.String = required("month, quarter, year, or all months together.", isin=(*HEALTH_GRAINS, ALL))
     period_start: pl.Date = required("First day of the period in which the scores are; of the first month for `all`.")
     period_end: pl.Date = required("First day after the period; after the last month counted for `all`.")
     is_complete: pl.Boolean = required("True if the horizon of every month of the period has passed by as_of.")
-    dimension: pl.String = required("all: the back-test is over all accounts.", eq=ALL)
-    member: pl.String = required("all.", eq=ALL)
+    dimension: pl.String = required("all, or segment.", isin=(ALL, "segment"))
+    member: pl.String = required("all, or the segment, frozen at the start of the month of each score.")
     horizon_months: pl.Int64 = required("Months after the score in which churn counts: 3 or 6.", isin=HORIZONS)
     decile: pl.String = required(
         "01 (lowest scores) to 10, or all; equal scores share the lower decile, so one may be missing.", isin=DECILES

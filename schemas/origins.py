@@ -875,7 +875,8 @@ health_coverage_denominator <- facts.health_score.total_weight
     "marts.health_backtest": """
 period_start <- facts.health_score.month
 is_complete <- period_end horizon_months (as_of)
-member horizon_months <- (table)
+horizon_months <- (table)
+member <- facts.health_score.segment
 decile score_from score_to <- facts.health_score.score
 cases <- facts.health_score.account_id
 red_cases <- facts.health_score.band

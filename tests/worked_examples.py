@@ -181,6 +181,8 @@ def _left_and_stayed(name: str, opening: int, lost: int, rate: Fraction) -> Work
 
 
 GOLD, SILVER = 200_000, arr_minor("60")  # 2,000 a year is 166.67 a month
+# Twelve accounts leave, one a month, each with a twentieth of what is left of 20^12; the last stays with 19^12.
+TWENTIETHS = [20 ** (12 - month) * 19 ** (month - 1) for month in range(1, 13)] + [19**12]
 
 WORKED_EXAMPLES: tuple[WorkedExample, ...] = (
     _left_and_stayed("500 customers, 5 lost: 1 %", 500, 5, Fraction(1, 100)),
@@ -209,6 +211,24 @@ WORKED_EXAMPLES: tuple[WorkedExample, ...] = (
                 "customer_churn_rate": Fraction(1, 100),
                 "customer_churn_rate_incl_intraperiod": Fraction(7, 502),
             }
+        },
+    ),
+    WorkedExample(
+        "5 % a month is 45.96 % a year",
+        "the articles; own",
+        "2025-12-31",
+        [
+            row
+            for month, amount in enumerate(TWENTIETHS, 1)
+            for start in [change(f"twentieth-{month:02}", "2024-12-01", amount, interval="year")]
+            for row in [start, *([end(start["account_id"], f"2025-{month:02}-15", start)] if month <= 12 else [])]
+        ],
+        rates={
+            **{
+                ("USD", "month", f"2025-{month:02}-01"): {"revenue_churn_rate": Fraction(1, 20)}
+                for month in range(1, 13)
+            },
+            ("USD", "year", "2025-01-01"): {"revenue_churn_rate": 1 - Fraction(19, 20) ** 12},
         },
     ),
     WorkedExample(

@@ -12,7 +12,7 @@ from transforms.money import convert
 from transforms.periods import next_period, period_start
 from transforms.rates import Rate, with_rates
 from transforms.reporting import period_rates
-from transforms.slices import SLICE, balances_at, sum_by_member, with_members
+from transforms.slices import COUNTED, ROWS, SLICE, balances_at, sum_by_member, with_members
 
 COHORT_GRAINS = ("month", "quarter", "year")
 _CELL = ["cohort_start", "period_start"]
@@ -26,6 +26,7 @@ class CohortSums:
 
     starts: grain, cohort_start, customers_joined, start_customers, start_arr_minor;
     cells: grain, cohort_start, period_start, customers, returned_customers, arr_minor, now_arr_minor, kept_arr_minor.
+    Both with `rows`, how many rows were added up.
     """
 
     starts: pl.DataFrame
@@ -55,14 +56,15 @@ def cohorts(sums: CohortSums, calendars: Mapping[str, pl.DataFrame], policy: Pol
     `as_of` are absent. Definitions section 5; invariant 11.
     """
     grid = pl.concat(
-        sums.starts.filter(pl.col("grain") == grain)
+        sums.starts.drop(ROWS)
+        .filter(pl.col("grain") == grain)
         .join(calendars[grain], how="cross")
         .filter(pl.col("period_start") >= pl.col("cohort_start"))
         for grain in COHORT_GRAINS
     )
     run = ["grain", *SLICE, "cohort_start"]
     cells = (
-        grid.join(sums.cells, on=["grain", *_CELL, *SLICE], how="left")
+        grid.join(sums.cells.drop(ROWS), on=["grain", *_CELL, *SLICE], how="left")
         .with_columns(pl.col(*_CELL_SUMS).fill_null(0))
         .sort(*run, "period_start")
         .with_columns(one=pl.lit(1, pl.Int64))
@@ -212,9 +214,9 @@ def _by_member(
     rows: pl.DataFrame, grain: str, attributes: pl.DataFrame, keys: list[str], measures: dict[str, pl.Expr]
 ) -> pl.DataFrame:
     """Sums by the member that an account has at the end of its first period."""
-    valued = rows.select("account_id", *keys, **measures)
+    valued = rows.select("account_id", *keys, **COUNTED, **measures)
     after_first = valued.select("account_id", period_start=next_period(pl.col("cohort_start"), grain))
     members = with_members(after_first, attributes).drop("account_id", "period_start")
     return sum_by_member(
-        pl.concat([valued, members], how="horizontal"), keys, {name: pl.col(name) for name in measures}
+        pl.concat([valued, members], how="horizontal"), keys, {name: pl.col(name) for name in (ROWS, *measures)}
     )

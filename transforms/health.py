@@ -217,7 +217,8 @@ def health(sums: Sequence[pl.DataFrame], policy: Policy, as_of: date) -> pl.Data
 
 
 def backtest_cases(scores: pl.DataFrame, days: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """How many accounts left after each score: month x horizon_months x tenths x band, with cases and churned_cases.
+    """How many accounts left after each score: month x horizon_months x segment x tenths x band, with cases and
+    churned_cases.
 
     `scores`: facts.health_score; `days`: facts.account_day. A case is a scored account at the end of a month that it
     ended as a customer, once the months of the horizon have passed by `as_of`. Cases of disjoint shards add up.
@@ -243,7 +244,7 @@ def backtest_cases(scores: pl.DataFrame, days: pl.DataFrame, as_of: date) -> pl.
         .with_columns(until=_months_after(month_end, "horizon_months"))
         .filter(pl.col("until") <= as_of + _DAY)
     )
-    keys = ["month", "horizon_months", "tenths", "band"]
+    keys = ["month", "horizon_months", "segment", "tenths", "band"]
     return (
         rows.with_columns(tenths=(pl.col("score") * 10).round().cast(pl.Int64))
         .group_by(keys)
@@ -258,9 +259,10 @@ def backtest_cases(scores: pl.DataFrame, days: pl.DataFrame, as_of: date) -> pl.
 def health_backtest(cases: Sequence[pl.DataFrame], policy: Policy, as_of: date) -> pl.DataFrame:
     """marts.health_backtest, from the `backtest_cases` of all accounts. Definitions section 10.
 
-    Grain: grain (month, quarter, year, all) x period_start x horizon_months x decile. A decile holds tenths of the
-    cases by rank of the score; equal scores stay together in the lowest decile that one of them reaches. AUC and lift
-    are exact fractions of integers, for all deciles together.
+    Grain: grain (month, quarter, year, all) x period_start x horizon_months x dimension (all, segment) x member x
+    decile. The segment is that of the month of the score; ranks are those within the slice. A decile holds tenths of
+    the cases by rank of the score; equal scores stay together in the lowest decile that one of them reaches. AUC and
+    lift are exact fractions of integers, for all deciles together.
     """
     together = pl.concat(cases)
     if together.is_empty():
@@ -271,8 +273,11 @@ def health_backtest(cases: Sequence[pl.DataFrame], policy: Policy, as_of: date) 
         stop = next_period(start, grain) if grain != ALL else next_period(pl.col("month").max(), "month")
         stop = stop if grain != ALL else stop.over("horizon_months")
         parts.append(together.with_columns(grain=pl.lit(grain), period_start=start, period_end=stop))
-    period = ["grain", "period_start", "period_end", "horizon_months"]
-    by_score = _ranked(pl.concat(parts), period)
+    of_grains = pl.concat(parts)
+    members = {ALL: pl.lit(ALL), "segment": pl.col("segment").cast(pl.String)}
+    slices = [of_grains.with_columns(dimension=pl.lit(name), member=member) for name, member in members.items()]
+    period = ["grain", "period_start", "period_end", "horizon_months", *SLICE]
+    by_score = _ranked(pl.concat(slices), period)
     measures = ("cases", "churned_cases", "red_cases", "red_churned_cases")
     sums = [pl.col(measure).sum() for measure in measures]
     reach = {"score_from": _tenths(pl.col("tenths").min()), "score_to": _tenths(pl.col("tenths").max())}
@@ -296,9 +301,9 @@ def health_backtest(cases: Sequence[pl.DataFrame], policy: Policy, as_of: date) 
     has_passed = _months_after(pl.col("period_end"), "horizon_months") <= as_of + _DAY
     return (
         with_rates(pl.concat([whole, deciles], how="diagonal"), rates, pl.col("cases"), policy.small_n)
-        .with_columns(is_complete=has_passed, dimension=pl.lit(ALL), member=pl.lit(ALL))
+        .with_columns(is_complete=has_passed)
         .select(empty_frame(HealthBacktest).drop("policy_version").columns)
-        .sort("grain", "period_start", "horizon_months", "decile")
+        .sort("grain", *SLICE, "period_start", "horizon_months", "decile")
     )
 
 

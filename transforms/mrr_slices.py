@@ -25,7 +25,7 @@ from transforms.movements import (
 from transforms.mrr_ledger import LEVELS
 from transforms.periods import GRAINS
 from transforms.reporting import in_reporting_currency, period_rates
-from transforms.slices import DIMENSIONS, SLICE, balances_at, complete, sum_by_member, with_members
+from transforms.slices import COUNTED, DIMENSIONS, ROWS, SLICE, balances_at, complete, sum_by_member, with_members
 
 PAYING = "paying_customers"
 SERIES = ("gross", "net")
@@ -69,7 +69,7 @@ class Sums:
 
     openings: [basis, currency,] period_start, dimension, member, levels.
     periods: grain, [series, basis, currency,] period_start, dimension, member, delta_* of levels, measures; of days the
-    series gross, which is net too.
+    series gross, which is net too. Both with `rows`, how many rows were added up.
     """
 
     openings: pl.DataFrame
@@ -100,7 +100,7 @@ def movement_sums(
         sum_by_member(
             with_members(rows.with_columns(_is_paying("arr_minor").alias(PAYING)), attributes),
             ["currency", "period_start"],
-            _columns(MONEY_LEVELS),
+            COUNTED | _columns(MONEY_LEVELS),
         ).select(pl.lit(basis).alias("basis"), pl.all())
         for basis, rows in openings.items()
     ]
@@ -129,9 +129,10 @@ def _grain_sums(
     fx = sum_by_member(
         with_members(_fx_impact(ledger, grain_rates, policy), attributes),
         keys,
-        {f"fx_{level}": pl.col(level) for level in LEVELS},
+        {f"fx_{name}": value for name, value in (COUNTED | _columns(LEVELS)).items()},
     )
     changes = {
+        **COUNTED,
         **{f"delta_{level}": pl.col(f"closing_{level}") - pl.col(f"opening_{level}") for level in LEVELS},
         f"delta_{PAYING}": pl.col("pays_at_closing").cast(pl.Int64) - pl.col("pays_at_opening").cast(pl.Int64),
     }
@@ -184,12 +185,12 @@ def customer_sums(
         "account_id", "day", *(_customer_level(name, "closing_state").alias(name) for name in CUSTOMER_LEVELS)
     )
     opening = balances_at(levels, ["account_id"], CUSTOMER_LEVELS, calendars["month"]["period_start"])
-    changes = {
+    changes = COUNTED | {
         f"delta_{name}": _customer_level(name, "closing_state") - _customer_level(name, "opening_state")
         for name in CUSTOMER_LEVELS
     }
     return Sums(
-        sum_by_member(with_members(opening, attributes), ["period_start"], _columns(CUSTOMER_LEVELS)),
+        sum_by_member(with_members(opening, attributes), ["period_start"], COUNTED | _columns(CUSTOMER_LEVELS)),
         pl.concat(
             _sums_of_grain(
                 grain,
@@ -216,6 +217,7 @@ def _roll_up(
     sums: Sums, calendars: Mapping[str, pl.DataFrame], keys: list[str], series: list[str], levels: Sequence[str]
 ) -> pl.DataFrame:
     """Slices of every grain: the opening of each period is that of its first day."""
+    sums = Sums(sums.openings.drop(ROWS), sums.periods.drop(ROWS))
     in_day = sums.periods.filter(pl.col("grain") == "day")
     day_openings = _day_openings(sums.openings, in_day, calendars["day"], keys, levels)
     slices = []
@@ -247,7 +249,8 @@ def _with_major_units(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _with_fx(sums: pl.DataFrame, fx: pl.DataFrame) -> pl.DataFrame:
     keys = ["currency", "period_start", *SLICE]
-    return sums.join(fx, on=keys, how="full", coalesce=True).with_columns(pl.exclude(keys).fill_null(0))
+    both = sums.join(fx, on=keys, how="full", coalesce=True).with_columns(pl.exclude(keys).fill_null(0))
+    return both.with_columns(pl.col(ROWS) + pl.col(f"fx_{ROWS}")).drop(f"fx_{ROWS}")
 
 
 def _fx_impact(ledger: pl.DataFrame, rates: pl.DataFrame, policy: Policy) -> pl.DataFrame:

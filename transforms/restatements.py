@@ -5,10 +5,10 @@ restatement of that month, and a prior-period adjustment in the first month that
 reported rolls forward: opening + adjustment + movements = closing. Money in annualised minor units.
 
 Reasons of a difference that a run is the first to see, by what was recorded since the publication before it:
-`definition_change` another policy, or other rules where nothing else explains it; `merge` the account has other billing
-customers; `deletion`, `late_record`, `correction` a row about the month or before it is gone, is new, or says something
-else; `fx` an exchange rate, while no account differs in its own currency; `later_outcome` a KPI that follows the cases
-of a month to their end, which has come; else `unknown`.
+`definition_change` another policy, a KPI that there was not when the month closed, or other rules where nothing else
+explains it; `merge` the account has other billing customers; `deletion`, `late_record`, `correction` a row about the
+month or before it is gone, is new, or says something else; `fx` an exchange rate, while no account differs in its own
+currency; `later_outcome` a KPI that follows the cases of a month to their end, which has come; else `unknown`.
 """
 
 from collections.abc import Sequence
@@ -215,16 +215,42 @@ def account_reasons(changed: pl.DataFrame, evidence: pl.DataFrame, cause: Cause)
     return changed.with_columns(_reason(cause, pl.when(is_merged).then(pl.lit("merge")), found))
 
 
+def added_kpis(changed: pl.DataFrame, reported: pl.DataFrame, log: pl.DataFrame) -> pl.DataFrame:
+    """The months of changed rows that closed before their KPI was in the catalogue: month, kpi, sorted.
+
+    `reported`: month and kpi of all that is as reported; `log`: those of which a difference was told before. A closed
+    month has a total of every KPI that there was.
+    """
+    first = reported.group_by("kpi").agg(first=pl.col("month").min())
+    return (
+        changed.select("month", "kpi")
+        .unique()
+        .filter(pl.col("month") >= pl.lit(reported["month"].min(), pl.Date))
+        .join(first, on="kpi", how="left")
+        .filter(pl.col("first").is_null() | (pl.col("month") < pl.col("first")))
+        .join(log, on=["month", "kpi"], how="anti")
+        .select("month", "kpi")
+        .sort("month", "kpi")
+    )
+
+
 def kpi_reasons(
-    changed: pl.DataFrame, accounts: pl.DataFrame, evidence: pl.DataFrame, cause: Cause, kpis: Sequence[Kpi]
+    changed: pl.DataFrame,
+    accounts: pl.DataFrame,
+    evidence: pl.DataFrame,
+    cause: Cause,
+    kpis: Sequence[Kpi],
+    added: pl.DataFrame,
 ) -> pl.DataFrame:
     """Why rows of KPIs changed: the rows with `reason`, in their order.
 
     `accounts`: what changed of accounts in the same run: month, reason, delta_arr_minor; the reason of most money
     explains the KPIs of billing in the month, and what else counts customers and nothing else explains. `evidence`:
     table, load_seq, kind, about_day of all rows recorded since the publication before, in the tables that the KPIs
-    rest on.
+    rest on. `added`: `added_kpis`, whose definition is what changed.
     """
+    key = pl.struct("month", "kpi")
+    is_added = changed.select(key.is_in(added.select(key).to_series().implode())).to_series()
     tables = pl.DataFrame(
         [(kpi.id, table) for kpi in kpis for table in sources_of(kpi)], schema=["kpi", "table"], orient="row"
     )
@@ -245,6 +271,7 @@ def kpi_reasons(
     return changed.with_columns(
         _reason(
             cause,
+            pl.when(is_added).then(pl.lit("definition_change")),
             pl.when(is_billed).then(of_accounts),
             pl.when(follows & (by_rows == "correction").fill_null(False)).then(outcome).otherwise(by_rows),
             pl.when(pl.col("dimension") != "all").then(by_members),

@@ -9,7 +9,7 @@ from schemas.policy import Policy
 from transforms.mrr_slices import reporting_balances
 from transforms.rates import Rate, with_rates
 from transforms.reporting import period_rates
-from transforms.slices import SLICE, balances_at, sum_by_member, with_members
+from transforms.slices import COUNTED, ROWS, SLICE, balances_at, sum_by_member, with_members
 
 TRAILING_GRAINS = ("month", "quarter", "year")
 _INDEX = ["grain", "currency", "period_start", *SLICE]
@@ -35,7 +35,7 @@ def retention(movements: pl.DataFrame, customers: pl.DataFrame, trailing: pl.Dat
     is_reporting = pl.col("basis") == "reporting"
     rows = (
         net.join(counts, on=[*_INDEX, "basis"], how="full", coalesce=True, maintain_order="left_right")
-        .join(trailing, on=[*_INDEX, "basis"], how="full", coalesce=True)
+        .join(trailing.drop(ROWS), on=[*_INDEX, "basis"], how="full", coalesce=True)
         .join(_calendar_of(customers), on=["grain", "period_start"], how="left", suffix="_of_calendar")
         .with_columns(
             period_end=pl.coalesce("period_end", "period_end_of_calendar"),
@@ -135,12 +135,15 @@ def trailing_12m(
     """What the accounts that paid 12 months before a period's end paid then and pay now, at the period's closing rate.
 
     Grain: grain (month, quarter, year) x period_start x basis x currency x dimension x member. Columns:
-    then_arr_minor, now_arr_minor, kept_arr_minor (the smaller of the two, per account). Never only the accounts that
-    are active today. Additive over shards of accounts. Definitions section 4, nrr_12m and grr_12m.
+    then_arr_minor, now_arr_minor, kept_arr_minor (the smaller of the two, per account), and rows, how many were added
+    up. Never only the accounts that are active today. Additive over shards of accounts, and of periods: a calendar may
+    hold some periods only. Definitions section 4, nrr_12m and grr_12m.
     """
-    slices = []
+    slices = [pl.DataFrame(schema=_TRAILING_SCHEMA)]
     for grain in TRAILING_GRAINS:
         periods = calendars[grain]
+        if periods.is_empty():
+            continue
         grain_rates = period_rates(rates, periods, as_of)
         now = _closing_balances(ledger, periods, as_of, months_back=0)
         then = _closing_balances(ledger, periods, as_of, months_back=12).filter(pl.col("arr_minor") > 0)
@@ -155,7 +158,7 @@ def trailing_12m(
                     pl.lit(grain).alias("grain"), pl.lit(basis).alias("basis"), pl.all()
                 )
             )
-    return pl.concat(slices).select(*_TRAILING_SCHEMA)
+    return pl.concat(part.select(*_TRAILING_SCHEMA) for part in slices)
 
 
 _TRAILING_SCHEMA = {
@@ -165,6 +168,7 @@ _TRAILING_SCHEMA = {
     "period_start": pl.Date,
     "dimension": pl.String,
     "member": pl.String,
+    ROWS: pl.Int64,
     "then_arr_minor": pl.Int64,
     "now_arr_minor": pl.Int64,
     "kept_arr_minor": pl.Int64,
@@ -189,5 +193,5 @@ def _compare(then: pl.DataFrame, now: pl.DataFrame, attributes: pl.DataFrame) ->
         .with_columns(kept_arr_minor=pl.min_horizontal("then_arr_minor", "now_arr_minor"))
         .sort(keys)
     )
-    measures = {name: pl.col(name) for name in ("then_arr_minor", "now_arr_minor", "kept_arr_minor")}
+    measures = COUNTED | {name: pl.col(name) for name in ("then_arr_minor", "now_arr_minor", "kept_arr_minor")}
     return sum_by_member(with_members(pairs, attributes), ["currency", "period_start"], measures)

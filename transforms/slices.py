@@ -14,6 +14,9 @@ DIMENSIONS = ("segment", "plan", "country", "industry", "channel", "owner", "ten
 ALL = "all"
 SLICE = ("dimension", "member")
 UNASSIGNED = "unassigned"
+ROWS = "rows"
+COUNTED = {ROWS: pl.lit(1, pl.Int64)}
+"""A measure that tells how many rows were added up, for sums in which rows are replaced later (`replaced`)."""
 
 
 def with_members(rows: pl.DataFrame, attributes: pl.DataFrame) -> pl.DataFrame:
@@ -83,6 +86,16 @@ def add_up(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     rows = pl.concat(parts)
     keys, measures = keys_and_measures(rows.schema)
     return rows.group_by(keys).agg(pl.col(measures).sum()).select(rows.columns).sort(keys)
+
+
+def replaced(total: pl.DataFrame, gone: pl.DataFrame, come: pl.DataFrame) -> pl.DataFrame:
+    """The sums after rows were replaced, from the sums of what is gone and of what has come: exactly those of all rows.
+
+    All three carry `ROWS`: a key of which no row is left is no more.
+    """
+    _, measures = keys_and_measures(total.schema)
+    parts = [total, gone.with_columns(-pl.col(measures)), come]
+    return add_up([part.select(total.columns) for part in parts]).filter(pl.col(ROWS) != 0)
 
 
 def keys_and_measures(schema: pl.Schema) -> tuple[list[str], list[str]]:

@@ -13,12 +13,18 @@ COHORT_AGES = range(25)
 
 @dataclass(frozen=True)
 class View:
-    """A view: its name, its grain in words, the query, and what its columns mean where the name does not tell."""
+    """A view: its name, its grain in words, the query, and what each of its columns means."""
 
     name: str
     comment: str
     sql: str
     columns: dict[str, str]
+
+
+_SLICE = {
+    "dimension": "What accounts are told apart by: all, segment, plan, country, industry, channel, owner, tenure.",
+    "member": "Member of the dimension; `all` for dimension all, `unassigned` where nothing is known.",
+}
 
 
 def create_views(con: duckdb.DuckDBPyConnection) -> None:
@@ -46,6 +52,7 @@ FROM marts.kpi_values
 WHERE grain = 'month' AND part = 'all'
 GROUP BY period_start, is_complete, dimension, member""",
         {"month": "First day of the month.", "is_complete": "False while the month runs."}
+        | _SLICE
         | {kpi.id: kpi.meaning.en for kpi in kpis},
     )
 
@@ -89,6 +96,10 @@ def _mrr_waterfall() -> View:
 SELECT *, bar_from + amount AS bar_to FROM steps""",
         {
             "month": "First day of the month.",
+            "is_complete": "False while the month runs.",
+            **_SLICE,
+            "currency": "Reporting currency of the amounts, ISO 4217.",
+            "step": "opening, new, expansion, reactivation, contraction, churn, fx impact or closing.",
             "step_number": "Order of the steps, from 1.",
             "amount": "MRR of the step in major units; what is lost is negative.",
             "bar_from": "Where the bar of the step begins.",
@@ -124,7 +135,9 @@ GROUP BY measure, cohort_start, dimension, member""",
         {
             "measure": "customers, net revenue or gross revenue.",
             "cohort_start": "First day of the month in which the accounts first paid.",
+            **_SLICE,
             "customers_joined": "Accounts of the cohort.",
+            **{f"m{age}": f"Share that is left {age} months after the month of the cohort." for age in COHORT_AGES},
         },
     )
 
@@ -154,10 +167,19 @@ LEFT JOIN facts.account_period AS p ON p.grain = 'month' AND p.account_id = s.ac
     AND p.period_start = s.month AND p.currency = l.currency
 LEFT JOIN facts.health_score AS h ON h.account_id = s.account_id AND h.month = s.month""",
     {
+        "account_id": "Account.",
+        "month": "First day of the month.",
+        "segment": "Segment by value at the start of the month.",
+        "life_cycle_stage": "Life-cycle stage of the CRM at the start of the month.",
+        "is_opening_customer": "Whether the account was a customer when the month began.",
         "currency": "Currency of the amounts, ISO 4217; NULL where the account pays nothing.",
         "arr_minor": "Net ARR at the end of the month, in minor units: ARR = 12 x MRR.",
         "movement": "new, expansion, contraction, churn, reactivation or none: net over the month.",
         "movement_arr_minor": "ARR that the movement adds or takes, in minor units; never negative.",
+        "movement_reason": "Reason of the movement as the ledger or the source gives it; NULL without a movement.",
+        "health_score": "Health score of the month, 0 to 100; NULL where too little is known.",
+        "health_band": "green, yellow, red or insufficient_data.",
+        "policy_version": "Version of the policy under which the row was computed.",
     },
 )
 

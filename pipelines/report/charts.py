@@ -4,6 +4,7 @@ Colours are fixed codes that the page's style sheet maps to its own, light or da
 dash and shape as well, never by colour alone.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,16 @@ WIDTH, HEIGHT = 380, 230
 FONT = "Arial"
 INK, MUTED, GRID = "#1f2933", "#52606d", "#d9e2ec"
 COLOURS = ("#1d5fa8", "#b4530a", "#0b7265", "#7b3fb5", "#b3261e", "#56616d")
-SQUARES = ("🟦", "🟧", "🟩", "🟪", "🟥", "⬛")
-"""The colours as characters, for a legend of text."""
 DASHES: tuple[list[int], ...] = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [1, 3], [10, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
-_AXIS_FORMATS = {"rate": ".1~%", "count": ",~f", "money": "~s"}
+_AXIS_FORMATS = {"rate": ".2~%", "count": ",~f", "money": "~s"}
+_SIGNS: dict[ChartLocale, dict[str, str]] = {
+    "en-US": {},
+    "es-ES": {"%": "\u00a0%", "k": "\u00a0mil", "M": "\u00a0M"},
+    "pt-BR": {"k": "\u00a0mil", "M": "\u00a0mi"},
+}
+"""What the signs of d3's numbers are in a language."""
 _CONFIG = {
     "background": "transparent",
     "padding": 2,
@@ -87,7 +92,7 @@ def lines(
     names = [str(number) for number in range(len(series))]
     base = alt.Chart(alt.NamedData("rows")).encode(x=_periods(labels))
     scale = alt.Scale(domain=_extent(series, from_zero), nice=True)
-    y = alt.Y("value:Q", axis=_amounts(unit), scale=scale)
+    y = alt.Y("value:Q", axis=_amounts(unit, locale), scale=scale)
     colour = alt.Color("series:N", scale=alt.Scale(domain=names, range=list(COLOURS[: len(series)])), legend=None)
     dash = alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=list(DASHES[: len(series)])), legend=None)
     shape = alt.Shape("series:N", scale=alt.Scale(domain=names, range=list(SHAPES[: len(series)])), legend=None)
@@ -96,7 +101,7 @@ def lines(
     intervals = (
         base.transform_filter("isValid(datum.low) && isValid(datum.high)")
         .mark_rule(strokeWidth=1.5, opacity=0.55)
-        .encode(y=alt.Y("low:Q", axis=_amounts(unit), scale=scale), y2="high:Q", color=colour)
+        .encode(y=alt.Y("low:Q", axis=_amounts(unit, locale), scale=scale), y2="high:Q", color=colour)
     )
     full = base.transform_filter(f"{known} && !datum.open").mark_point(filled=True, size=34, opacity=1)
     hollow = base.transform_filter(f"{known} && datum.open").mark_point(filled=False, size=48, opacity=1, strokeWidth=2)
@@ -110,18 +115,28 @@ def lines(
 
 
 def stacks(
-    labels: Sequence[str], series: Sequence[Sequence[float | None]], unit: str, locale: ChartLocale, words: Words
+    labels: Sequence[str],
+    series: Sequence[Sequence[float | None]],
+    unit: str,
+    locale: ChartLocale,
+    words: Words,
+    legend: Sequence[str] = (),
 ) -> Markup:
-    """Amounts over periods, stacked: gains upwards, negative ones downwards."""
+    """Amounts over periods, stacked: gains upwards, negative ones downwards.
+
+    `legend`: the names of the series, for a chart that stands without a page around it.
+    """
     rows = [
         {"x": label, "series": f"{number}", "value": value or 0.0, "order": number}
         for number, values in enumerate(series)
         for label, value in zip(labels, values, strict=True)
     ]
     names = [str(number) for number in range(len(series))]
-    colour = alt.Color("series:N", scale=alt.Scale(domain=names, range=list(COLOURS[: len(series)])), legend=None)
+    scale = alt.Scale(domain=names, range=list(COLOURS[: len(series)]))
+    named = alt.Legend(title=None, orient="bottom", columns=2, labelExpr=f"{json.dumps(list(legend))}[datum.value]")
+    colour = alt.Color("series:N", scale=scale, legend=named if legend else None)
     chart = alt.Chart(alt.NamedData("rows")).encode(x=_periods(labels))
-    bars = chart.mark_bar().encode(y=alt.Y("value:Q", axis=_amounts(unit)), color=colour, order="order:Q")
+    bars = chart.mark_bar().encode(y=alt.Y("value:Q", axis=_amounts(unit, locale)), color=colour, order="order:Q")
     zero = alt.Chart(alt.NamedData("zero")).mark_rule(color=MUTED).encode(y="y:Q")
     return _svg(alt.layer(bars, zero), {"rows": rows, "zero": [{"y": 0}]}, locale, words, kind="chart areas")
 
@@ -147,7 +162,7 @@ def bars(rows: Sequence[Bar], unit: str, locale: ChartLocale, words: Words, *, c
         "y:N",
         sort=[bar.label for bar in rows],
         scale=alt.Scale(paddingInner=0.3, paddingOuter=0.15),
-        axis=alt.Axis(title=None, labelLimit=185, ticks=False, domain=False),
+        axis=alt.Axis(title=None, labelLimit=230, ticks=False, domain=False),
     )
     ends = [edge for bar in rows for edge in (bar.start, bar.start + bar.value)]
     far = max([*ends, 0.0])
@@ -157,7 +172,7 @@ def bars(rows: Sequence[Bar], unit: str, locale: ChartLocale, words: Words, *, c
         near = min(hanging, default=0.0) - 0.25 * (far - min(hanging, default=0.0))
     far = far if far > near else near + 1
     scale = alt.Scale(domain=[near, far + (far - near) * 0.28], nice=False, clamp=True)
-    axis = _amounts(unit)
+    axis = _amounts(unit, locale)
     base = alt.Chart(alt.NamedData("rows")).encode(y=y)
     colour = alt.Color("colour:N", scale=alt.Scale(domain=names, range=list(COLOURS)), legend=None)
     drawn = base.mark_bar().encode(x=alt.X("from:Q", scale=scale, axis=axis), x2="to:Q", color=colour)
@@ -177,7 +192,7 @@ def curve(
     seen = [{"x": age, "value": value, "low": low, "high": high} for age, value, low, high in observed]
     model = [{"x": age, "value": value} for age, value in projected]
     x = alt.X("x:Q", axis=alt.Axis(title=None, grid=False, format="d", tickMinStep=1), scale=alt.Scale(nice=False))
-    y = alt.Y("value:Q", axis=_amounts("rate"), scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("value:Q", axis=_amounts("rate", locale), scale=alt.Scale(domain=[0, 1]))
     base = alt.Chart(alt.NamedData("rows")).encode(x=x)
     band = base.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_area(
         color=COLOURS[0], opacity=0.18, interpolate="step-after"
@@ -185,7 +200,9 @@ def curve(
     line = base.mark_line(color=COLOURS[0], interpolate="step-after", strokeWidth=2).encode(y=y)
     guess = alt.Chart(alt.NamedData("model")).mark_line(color=COLOURS[1], strokeDash=DASHES[1], strokeWidth=2)
     return _svg(
-        alt.layer(band.encode(y=alt.Y("low:Q", axis=_amounts("rate")), y2="high:Q"), line, guess.encode(x=x, y=y)),
+        alt.layer(
+            band.encode(y=alt.Y("low:Q", axis=_amounts("rate", locale)), y2="high:Q"), line, guess.encode(x=x, y=y)
+        ),
         {"rows": seen, "model": model},
         locale,
         words,
@@ -203,7 +220,7 @@ def steps(points: Sequence[Sequence[tuple[str, float]]], locale: ChartLocale, wo
     chart = alt.Chart(alt.NamedData("rows")).mark_line(interpolate="step-after", strokeWidth=2)
     drawn = chart.encode(
         x=alt.X("x:T", axis=alt.Axis(title=None, grid=False, format="%b %Y", tickCount=5, labelOverlap=True)),
-        y=alt.Y("value:Q", axis=_amounts("money"), scale=alt.Scale(zero=True)),
+        y=alt.Y("value:Q", axis=_amounts("money", locale), scale=alt.Scale(zero=True)),
         color=alt.Color("series:N", scale=alt.Scale(domain=names, range=list(COLOURS[: len(points)])), legend=None),
         strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=list(DASHES)), legend=None),
     )
@@ -226,10 +243,15 @@ def _periods(labels: Sequence[str]) -> alt.X:
     )
 
 
-def _amounts(unit: str) -> alt.Axis:
+def _amounts(unit: str, locale: ChartLocale) -> alt.Axis:
+    """An axis of amounts. d3 knows the digits of a locale, but neither its thousands in words nor its space."""
+    written = "datum.value ? datum.label : replace(datum.label, 'k', '')"
+    for sign, word in _SIGNS[locale].items():
+        written = f"replace({written}, '{sign}', '{word}')"
     return alt.Axis(
         title=None,
         format=_AXIS_FORMATS.get(unit.split("_", maxsplit=1)[0], ",.2~f"),
+        labelExpr=written,
         tickCount=5,
         gridColor=GRID,
         domain=False,

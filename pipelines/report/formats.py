@@ -80,17 +80,22 @@ class Formats:
         )
 
     def change(self, now: float, before: float, unit: str) -> str:
-        """How a value changed: in percentage points or points, else in percent of the value before."""
+        """How a value changed: in percentage points or points, else in percent of the value before.
+
+        Below zero there is no percent of it: money then changes by an amount.
+        """
         if unit == "rate":
             points = numbers.format_decimal((now - before) * 100, format="+0.00;-0.00", locale=self.locale)
             return f"{points} {word('percentage_points', self.language)}"
         if unit == "points":
             points = numbers.format_decimal(now - before, format="+0.0;-0.0", locale=self.locale)
             return f"{points} {word('points', self.language)}"
-        if before == 0:
+        if min(before, now) < 0 and unit.startswith("money"):
+            return f"{'+' if now >= before else '-'}{self.money(abs(now - before))}"
+        if before <= 0:
             return NO_VALUE
         pattern = self.locale.percent_formats[None].pattern.replace("#,##0", "0.0")
-        return numbers.format_percent((now - before) / abs(before), format=f"+{pattern};-{pattern}", locale=self.locale)
+        return numbers.format_percent((now - before) / before, format=f"+{pattern};-{pattern}", locale=self.locale)
 
     def day(self, value: date | None) -> str:
         """A day."""

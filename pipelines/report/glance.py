@@ -5,6 +5,7 @@ from typing import Any
 
 from pipelines.report.parts import Maker, Tile
 from pipelines.report.published import Point, headline
+from pipelines.report.texts import NO_VALUE
 from pipelines.show import HEADLINES, find_kpi
 from schemas.catalogue import Kpi
 
@@ -60,7 +61,9 @@ def _tile(make: Maker, kpi: Kpi, now: Point | None, before: Point | None) -> Til
     make.link(kpi)
     value = make.say("not_observed") if now is None else make.formats.value(now.value, kpi.unit)
     change, sign, status, tone = _status(make, kpi, now, before)
-    cases = make.say("n_is", n=make.formats.number(now.n)) if now and now.n is not None else ""
+    # A count is its own n; the mart's n is that of the rates beside it.
+    has_cases = now is not None and now.n is not None and kpi.unit != "count"
+    cases = make.say("n_is", n=make.formats.number(now.n)) if now and has_cases else ""
     few = make.say("few_cases") if now and now.small_n and kpi.ratio else ""
     return Tile(
         id=kpi.id,
@@ -78,6 +81,7 @@ def _tile(make: Maker, kpi: Kpi, now: Point | None, before: Point | None) -> Til
 
 def _status(make: Maker, kpi: Kpi, now: Point | None, before: Point | None) -> tuple[str, str, str, str]:
     """Change, sign, word and tone: a change within the interval, or of a neutral KPI, is neither good nor bad.
+    One too small to be seen is none.
 
     A part of a period is not compared with a whole one.
     """
@@ -86,8 +90,9 @@ def _status(make: Maker, kpi: Kpi, now: Point | None, before: Point | None) -> t
     if now is None or before is None or now.value is None or before.value is None:
         return "", "", make.say("no_before") if now else "", "plain"
     change = make.formats.change(now.value, before.value, kpi.unit)
-    if now.value == before.value:
-        return change, "=", make.say("same"), "plain"
+    unchanged = make.formats.change(before.value, before.value, kpi.unit)
+    if now.value == before.value or change.lstrip("+-") == unchanged.lstrip("+-") != NO_VALUE:
+        return unchanged, "=", make.say("same"), "plain"
     rose = now.value > before.value
     sign = "▲" if rose else "▼"
     if now.low is not None and now.high is not None and now.low <= before.value <= now.high:

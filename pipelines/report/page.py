@@ -12,6 +12,7 @@ from pipelines.report import charts, glance
 from pipelines.report.charts import Bar, Words
 from pipelines.report.formats import Formats
 from pipelines.report.parts import Cell, Figure, Key, Maker, Missing, Section, Table, with_notes
+from pipelines.report.phrases import in_words_of
 from pipelines.report.published import Published, Scope
 from pipelines.report.render import render_page
 from pipelines.report.texts import NO_VALUE
@@ -23,6 +24,7 @@ COHORTS_SHOWN = 13
 _PALE, _DEEP = 0.5, 1.1
 """Retention at which a cell of a heat map has no shade, and the deepest."""
 LISTED = 12
+_RISKS = {"high": 0, "medium": 1, "low": 2}
 """Rows of a list of accounts; the whole list is a mart."""
 
 Block = Figure | Table | Missing
@@ -55,12 +57,11 @@ def report(
 def movements_in_markdown(con: duckdb.DuckDBPyConnection, scope: Scope, language: str) -> str | None:
     """The chart of MRR movements with its legend, in need of no file; None where there is nothing to draw."""
     make = Maker(Published(con, scope), Formats(language, scope.currency))
-    figure = _movements(make)
+    figure = _movements(make, alone=True)
     if not isinstance(figure, Figure):
         return None
-    legend = " ".join(f"{square} {make.name(kpi)}" for square, kpi in zip(charts.SQUARES, _MOVEMENTS, strict=False))
     picture = b64encode(charts.as_png(figure.svg)).decode()
-    return f"![{figure.title}](data:image/png;base64,{picture})\n\n{legend}"
+    return f"![{figure.title}](data:image/png;base64,{picture})"
 
 
 # Recurring revenue
@@ -79,12 +80,18 @@ def _revenue(make: Maker) -> list[Block]:
     ]
 
 
-def _movements(make: Maker) -> Figure | Missing:
+def _movements(make: Maker, *, alone: bool = False) -> Figure | Missing:
     columns = [
         (kpi.column, make.name(kpi), -1 if kpi.id in ("contraction_mrr", "churn_mrr") else 1) for kpi in _MOVEMENTS
     ]
     return make.stacked(
-        "movements", make.say("movements"), "marts.mrr_movements", columns, "money_per_month", list(_MOVEMENTS)
+        "movements",
+        make.say("movements"),
+        "marts.mrr_movements",
+        columns,
+        "money_per_month",
+        list(_MOVEMENTS),
+        alone=alone,
     )
 
 
@@ -206,18 +213,19 @@ def _heat(make: Maker, row: Mapping[str, Any] | None, column: str) -> Cell:
 
 
 def _survival(make: Maker) -> Figure | Missing:
+    """How long customers stay, as of the release whatever the period: the marts tell it of the newest day alone."""
     kpi, model, title = find_kpi("survival"), find_kpi("projected_survival"), make.say("survival")
-    rows = make.published.now("marts.survival_curve", "month").to_dicts()
+    rows = make.published.slice("marts.survival_curve", "month").to_dicts()
     seen = [row for row in rows if row["survival"] is not None]
     if not seen:
         return make.missing("survival", title, [kpi])
     projected = [(row["age"], row["projected_survival"]) for row in rows if row["projected_survival"] is not None]
-    median = make.published.now("marts.survival", "month").to_dicts()
+    median = make.published.slice("marts.survival", "month").to_dicts()
     known = [
         (find_kpi(name), f"{name}_lower", f"{name}_upper")
         for name in ("median_lifetime_days", "survival_12m", "survival_24m")
     ]
-    period = make.formats.period(rows[0]["period_start"], "month")
+    as_of = f"{make.say('as_of')} {make.formats.day(make.published.scope.as_of)}"
     table = Table(
         "survival-figures",
         title,
@@ -234,13 +242,13 @@ def _survival(make: Maker) -> Figure | Missing:
     )
     newest = seen[-1]
     parts = f"{newest['age']} {make.unit('months')}: {make.formats.percent(newest['survival'])}"
-    words = Words("survival", title, make.say("chart_parts", title=title, period=period, parts=parts))
+    words = Words("survival", title, make.say("chart_parts", title=title, period=as_of, parts=parts))
     curve = [(row["age"], row["survival"], row["lower"], row["upper"]) for row in seen]
     shown = [kpi, model] if projected else [kpi]
     return Figure(
         id="survival",
         title=title,
-        subtitle=f"{make.unit('age_months')} · {period} · {make.say('n_is', n=make.formats.number(rows[0]['n']))}",
+        subtitle=" · ".join([make.unit("age_months"), as_of, make.say("n_is", n=make.formats.number(rows[0]["n"]))]),
         svg=charts.curve(curve, projected, make.locale, words),
         table=table,
         keys=[Key(number, make.name(one), "line") for number, one in enumerate(shown)],
@@ -385,7 +393,10 @@ def _health(make: Maker) -> list[Block]:
 
 def _backtest(make: Maker) -> Block:
     title, months = make.say("backtest"), 6
-    query = "SELECT * FROM marts.health_backtest WHERE grain = 'all' AND horizon_months = ? ORDER BY decile"
+    query = (
+        "SELECT * FROM marts.health_backtest "
+        "WHERE grain = 'all' AND dimension = 'all' AND horizon_months = ? ORDER BY decile"
+    )
     rows = make.published.query(query, months).to_dicts()
     deciles = [row for row in rows if row["decile"] != "all" and row["churn_after"] is not None]
     if not deciles:
@@ -561,7 +572,7 @@ def _by_stage(make: Maker) -> Table | Missing:
     )
     if rows.is_empty():
         return make.missing("by-stage", make.say("by_stage"), [find_kpi("customers")])
-    risks = rows["risk"].unique().sort().to_list()
+    risks = sorted(rows["risk"].unique().to_list(), key=lambda risk: (_RISKS.get(risk, len(_RISKS)), risk))
     found = {(row["stage"], row["risk"]): row["customers"] for row in rows.to_dicts()}
     head = [(make.say("stage"), False), *((make.named(risk), True) for risk in risks)]
     body = [
@@ -605,7 +616,7 @@ def _actions(make: Maker) -> list[Block]:
                 make.money(row["arr"], row["currency"]),
                 *([Cell(make.formats.day(row["act_by"]))] if has_day else []),
                 *([Cell(make.formats.day(row["since"]))] if has_since else []),
-                Cell(row["facts"]),
+                Cell(in_words_of(make.formats, row["facts"])),
             ]
             for row in of_reason[:LISTED]
         ]
@@ -650,7 +661,6 @@ def _quality(make: Maker) -> list[Block]:
                 + [make.count(row[name]) for name in ("matched", "unmatched", "conflicting")]
                 for row in identity
             ],
-            wide=False,
         ),
         Table(
             "excluded",

@@ -181,8 +181,10 @@ class Maker:
         columns: Sequence[tuple[str, str, int]],
         unit: str,
         kpis: Sequence[Kpi],
+        *,
+        alone: bool = False,
     ) -> Figure | Missing:
-        """Columns of a KPI table over the periods, stacked: each is (column, name, sign)."""
+        """Columns of a KPI table over the periods, stacked: each is (column, name, sign). `alone`: with its legend."""
         rows = self.published.shown(self.published.slice(table))
         if rows.is_empty():
             return self.missing(id, title, kpis)
@@ -211,7 +213,14 @@ class Maker:
             id=id,
             title=title,
             subtitle=subtitle,
-            svg=charts.stacks(labels, values, unit, self.locale, Words(id, title, description)),
+            svg=charts.stacks(
+                labels,
+                values,
+                unit,
+                self.locale,
+                Words(id, title, description),
+                [name for _, name, _ in columns] if alone else (),
+            ),
             table=Table(f"{id}-figures", title, head, cells),
             keys=[Key(number, name, "area") for number, (_, name, _) in enumerate(columns)],
             notes=self._marks(points, grain),

@@ -9,6 +9,7 @@ from pipelines.report import charts
 from pipelines.report.charts import Words
 from pipelines.report.formats import Formats
 from pipelines.report.parts import Cell, Figure, Key, Maker, Missing, Section, Table
+from pipelines.report.phrases import in_words_of
 from pipelines.report.published import Published, Scope
 from pipelines.report.render import render_page
 from pipelines.report.texts import NO_VALUE
@@ -17,7 +18,7 @@ from schemas.currencies import EXPONENTS
 
 NEWEST = 8
 """Rows of each list; `kpis explain` and the facts have all."""
-_WHO = ("plan", "country", "industry", "channel", "owner", "tenure", "life_cycle_stage", "churn_risk")
+_WHO = ("plan", "country", "industry", "channel", "owner", "life_cycle_stage")
 
 Block = Figure | Table | Missing
 
@@ -61,6 +62,10 @@ def _who(make: Maker, row: dict[str, Any]) -> Table:
         lines.append((make.say("reason"), f"{row['churn_reason']} ({make.named(row['churn_type'])})"))
     lines.append((make.say("segment"), make.named(row["segment"])))
     lines += [(make.say(name), make.free(row[name])) for name in _WHO]
+    lines += [
+        (make.say("tenure"), str(make.named(row["tenure"])).replace("months", make.say("months"))),
+        (make.say("churn_risk"), make.named(row["churn_risk"])),
+    ]
     return _pairs(make, "who", make.say("account"), [(name, Cell(text)) for name, text in lines])
 
 
@@ -113,7 +118,7 @@ def _health(make: Maker, account: str) -> list[Block]:
     head = [(make.say("measure"), False), (make.say("points"), True), (make.say("points_lost"), True)]
     body = [
         [
-            Cell(row["measure"]),
+            Cell(make.named(f"{row['measure']}_measure")),
             Cell(make.formats.number(row["points"], 1), row["points"]),
             Cell(make.formats.number(row["points_lost"], 1), row["points_lost"]),
         ]
@@ -139,7 +144,7 @@ def _actions(make: Maker, account: str) -> Table:
             Cell(make.named(row["reason"])),
             make.money(row["arr"], row["currency"]),
             Cell(make.formats.day(row["act_by"])),
-            Cell(row["facts"]),
+            Cell(in_words_of(make.formats, row["facts"])),
         ]
         for row in rows
     ]
@@ -194,7 +199,7 @@ def _changes(make: Maker, account: str) -> Table:
             Cell(make.named(row["category"])),
             make.money(row["amount_arr_minor"] / 10 ** EXPONENTS[row["currency"]], row["currency"]),
             make.money(row["closing_arr_minor"] / 10 ** EXPONENTS[row["currency"]], row["currency"]),
-            Cell(row["reason"] or NO_VALUE),
+            Cell(make.named(row["reason"])),
         ]
         for row in rows[:NEWEST]
     ]

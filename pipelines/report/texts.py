@@ -51,10 +51,10 @@ WORDS: dict[str, Text] = {
     ),
     "intro": Text(
         "Every figure is a value of the published release. Rates stand with their number of cases (n); intervals are "
-        "of 95 %. Under each chart are its figures and the definition.",
+        "of 95%. Under each chart are its figures and the definition.",
         "Cada cifra es un valor de la publicación. Las tasas llevan su número de casos (n); los intervalos son del "
         "95 %. Bajo cada gráfico están sus cifras y la definición.",
-        "Cada número é um valor da publicação. As taxas trazem o número de casos (n); os intervalos são de 95 %. Sob "
+        "Cada número é um valor da publicação. As taxas trazem o número de casos (n); os intervalos são de 95%. Sob "
         "cada gráfico estão seus números e a definição.",
     ),
     # Sections
@@ -133,11 +133,11 @@ WORDS: dict[str, Text] = {
     "n": Text("n", "n", "n"),
     "n_between": Text("n from {low} to {high}", "n de {low} a {high}", "n de {low} a {high}"),
     "n_is": Text("n = {n}", "n = {n}", "n = {n}"),
-    "interval": Text("95 % interval", "intervalo del 95 %", "intervalo de 95 %"),
+    "interval": Text("95% interval", "intervalo del 95 %", "intervalo de 95%"),
     "interval_shown": Text(
-        "Bars through the points: 95 % interval.",
+        "Bars through the points: 95% interval.",
         "Barras en los puntos: intervalo del 95 %.",
-        "Barras nos pontos: intervalo de 95 %.",
+        "Barras nos pontos: intervalo de 95%.",
     ),
     "no_interval": Text(
         "Without interval: amounts are not independent cases.",
@@ -184,10 +184,10 @@ WORDS: dict[str, Text] = {
     "within": Text("within the interval", "dentro del intervalo", "dentro do intervalo"),
     "no_before": Text("nothing to compare", "sin comparación", "sem comparação"),
     "compared": Text(
-        "Changes are against {period}. A change of a rate within its 95 % interval is called neither better nor worse.",
+        "Changes are against {period}. A change of a rate within its 95% interval is called neither better nor worse.",
         "Los cambios son frente a {period}. Un cambio de una tasa dentro de su intervalo del 95 % no se llama mejor ni "
         "peor.",
-        "As mudanças são em relação a {period}. Uma mudança de uma taxa dentro do seu intervalo de 95 % não se chama "
+        "As mudanças são em relação a {period}. Uma mudança de uma taxa dentro do seu intervalo de 95% não se chama "
         "melhor nem pior.",
     ),
     # Digest
@@ -384,5 +384,21 @@ VALUES: dict[str, Text] = {
     "no_cac": Text("no acquisition cost", "sin costo de adquisición", "sem custo de aquisição"),
     "too_few_renewals": Text("too few renewals", "muy pocas renovaciones", "renovações de menos"),
     "too_few_customers": Text("too few customers", "muy pocos clientes", "clientes de menos"),
+    "licence_utilisation_measure": Text("licence utilisation", "utilización de licencias", "utilização de licenças"),
+    "active_user_trend_measure": Text("trend of active users", "tendencia de usuarios", "tendência de usuários"),
+    "feature_breadth_measure": Text("features in use", "funciones en uso", "funções em uso"),
+    "last_activity_measure": Text("last activity", "última actividad", "última atividade"),
+    "surveys_measure": Text("survey answers", "respuestas a encuestas", "respostas a pesquisas"),
+    "tickets_measure": Text("support tickets", "tickets de soporte", "chamados de suporte"),
+    "payments_measure": Text("payments", "pagos", "pagamentos"),
+    "mrr_trend_measure": Text("trend of MRR", "tendencia del MRR", "tendência do MRR"),
+    "renewal_measure": Text("renewal", "renovación", "renovação"),
+    "onboarding_measure": Text("onboarding", "incorporación", "implantação"),
+    "seats": Text("units", "unidades", "unidades"),
+    "price_or_plan": Text("price or plan", "precio o plan", "preço ou plano"),
+    "discount": Text("discounts", "descuentos", "descontos"),
+    "discount_ended": Text("discount ended", "fin de un descuento", "fim de um desconto"),
+    "product_added": Text("product added", "producto añadido", "produto adicionado"),
+    "product_removed": Text("product removed", "producto retirado", "produto removido"),
     "not_modelled": Text("not modelled", "sin modelo", "sem modelo"),
 }

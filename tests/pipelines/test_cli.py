@@ -15,7 +15,7 @@ from pipelines.cli import app
 from pipelines.config import Settings
 from pipelines.run import published_dir
 from pipelines.show import about_kpi, for_reading, kpi_rows
-from schemas.catalogue import CATALOGUE, HEALTH_BACKTEST
+from schemas.catalogue import CATALOGUE
 from warehouse.publish import current_release, open_published
 
 Kpis = Callable[..., Result]
@@ -222,12 +222,7 @@ def release(sample: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @pytest.mark.parametrize(
     ("kpi", "by"),
-    [
-        pytest.param(kpi, by, id=f"{kpi.id}-{by}")
-        for kpi in CATALOGUE
-        for by in ("all", "segment")
-        if (kpi.table, by) != (HEALTH_BACKTEST, "segment")  # of all accounts only
-    ],
+    [pytest.param(kpi, by, id=f"{kpi.id}-{by}") for kpi in CATALOGUE for by in ("all", "segment")],
 )
 def test_show_has_every_kpi_by_month_for_all_accounts_and_by_segment(release, kpi, by):
     rows = kpi_rows(release, kpi, "month", by, last=2)

@@ -11,7 +11,9 @@ import yaml
 from pipelines.config import Settings
 from pipelines.definitions import JOB, REPORT_JOB, build_defs, run_config
 from pipelines.sample.company import DELIVERED
+from pipelines.steps import STEPS
 from schemas.contract import column_specs
+from schemas.origins import upstream_of
 from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
 from warehouse.audit import INVARIANTS
@@ -88,6 +90,22 @@ def test_each_layer_waits_for_the_one_before_it(specs):
     assert upstream("published/release") == {
         name for name, spec in specs.items() if spec.group_name in ("facts", "marts")
     }
+
+
+def test_a_table_waits_for_every_published_table_that_its_columns_come_from(specs):
+    """What the graph shows is what the column descriptions say."""
+    for step in STEPS:
+        named = {
+            full.rsplit(".", maxsplit=1)[0]
+            for table in step.tables
+            for column in column_specs(PUBLISHED[table])
+            for full in upstream_of(table, column.name)
+        }
+        published = {table for table in named if not table.startswith("staging.")} - set(step.tables)
+        assert published <= set(step.reads), step.name
+        for table in step.tables:
+            deps = {dep.asset_key.to_user_string() for dep in specs[table.replace(".", "/")].deps}
+            assert {name.replace(".", "/") for name in published} <= deps, table
 
 
 def test_every_invariant_is_a_check_of_its_table_and_only_what_a_source_lacks_does_not_block(defs):

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipelines import core
+from pipelines import core, mrr_marts
 from pipelines.config import Settings, load_settings
 from pipelines.execute import run_job
 from pipelines.run import published_dir, warehouse_file
@@ -163,9 +163,9 @@ def test_a_mart_that_does_not_reconcile_is_not_published(six_customers, copy_of,
     settings = copy_of(six_customers)
     build_next_time(settings)
     release = current_release(published_dir(settings))
-    right = core.movement_slices
+    right = mrr_marts.movement_slices
     wrong = pl.col("closing_arr_minor") + 1
-    monkeypatch.setattr(core, "movement_slices", lambda *inputs: right(*inputs).with_columns(wrong))
+    monkeypatch.setattr(mrr_marts, "movement_slices", lambda *inputs: right(*inputs).with_columns(wrong))
 
     report = run_job(settings, FEBRUARY)
 

@@ -98,9 +98,32 @@ def test_published_scores_of_past_months_stay_under_another_policy_and_with_late
     assert_equal(company.day(date(2025, 6, 20), OTHER), on_the_20th)
 
 
+def test_drivers_that_stand_from_the_last_run_are_those_that_are_kept(tmp_path: Path) -> None:
+    """Runs leave the drivers of months that are over where they are; taken from what is kept they are the same."""
+    company = House(tmp_path)
+    for day in (date(2025, 4, 9), date(2025, 5, 20)):
+        standing = company.day(day)
+        company.con.execute("DELETE FROM meta.watermark WHERE name = 'health_drivers'")
+        assert_equal(company.day(day, publishes=False), standing)
+        keep_history(company.con, Run(day, Policy()))
+        assert_equal(company.day(day), standing)
+
+
+def test_drivers_of_a_full_run_that_another_run_publishes_do_not_stand_for_those_that_are_kept(tmp_path: Path) -> None:
+    """Steps may be materialized one by one: health by a full run, and published by one that keeps what was."""
+    company = House(tmp_path)
+    company.day(date(2025, 4, 9))
+    day = date(2025, 5, 20)
+    standing = company.day(day, OTHER)
+    full = company.day(day, OTHER, full=True, publishes=False)
+    assert not full[DRIVER].equals(standing[DRIVER])
+    keep_history(company.con, Run(day, OTHER))
+    assert_equal(company.day(day, OTHER), standing)
+
+
 def test_the_sample_company_shows_what_the_score_is_worth(sample, tables) -> None:
     found = tables(sample)
-    backtest = found["marts.health_backtest"].filter((pl.col("grain") == "all") & (pl.col("decile") == "all"))
+    backtest = found["marts.health_backtest"].filter(grain="all", decile="all", dimension="all")
     assert {months: 0.6 < auc < 0.9 for months, auc in backtest.select("horizon_months", "auc").iter_rows()} == {
         3: True,
         6: True,

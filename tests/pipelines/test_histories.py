@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import yaml
 
-from pipelines import core, loading
+from pipelines import core, loading, mrr_marts
 from pipelines.config import Compute, load_settings
 from pipelines.run import Run, read
 from pipelines.steps import STEPS
@@ -60,7 +60,7 @@ class Company:
         for step in STEPS:
             if step.name in ("account_facts", "attributes", "churn_events", "mrr_marts", "surveys"):
                 step.build(self.con, run, lambda _: None)
-        tables = [*core.ACCOUNT_FACTS, *core.MRR_MARTS, "facts.survey_answer", "marts.survey_scores"]
+        tables = [*core.ACCOUNT_FACTS, *mrr_marts.MRR_MARTS, "facts.survey_answer", "marts.survey_scores"]
         assert [one.invariant.id for one in audit(self.con, tables) if one.offending_rows] == []
         return self
 

@@ -6,6 +6,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from datetime import date
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,10 +18,14 @@ from typer.testing import CliRunner, Result
 from pipelines.cli import app
 from pipelines.definitions import REPORT_JOB, build_defs
 from pipelines.execute import run_job
-from pipelines.report import LANGUAGES, output
-from pipelines.report.texts import VALUES, WORDS
+from pipelines.report import LANGUAGES, charts, glance, output
+from pipelines.report.formats import Formats
+from pipelines.report.parts import Maker
+from pipelines.report.published import Point, Published, find_scope
+from pipelines.report.texts import NO_VALUE, VALUES, WORDS
 from pipelines.run import published_dir
 from pipelines.show import HEADLINES, find_kpi, headlines, kpi_rows
+from schemas.policy import HEALTH_MEASURES
 from warehouse.publish import current_release, open_published
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -108,6 +113,48 @@ def kpis() -> Callable[..., Result]:
 
 
 # One page
+
+
+def test_how_long_customers_stay_is_told_as_of_the_release_whatever_the_period(page, sample):
+    """The marts know it of the newest day alone; the report is of the last complete month, or of a former one."""
+    with open_published(published_dir(sample)) as con:
+        query = "SELECT survival_12m, n FROM marts.survival WHERE dimension = 'all'"
+        ((survival, n),) = con.sql(query).fetchall()
+    for period in (None, "2025-09", "2025-Q4"):
+        shown = page(sample, "es", period)
+        assert ("figure", "survival") in [(tag, given.get("id")) for tag, given in shown.tags], period
+        assert survival in shown.values["survival"]
+        assert f"Datos hasta 2 abr 2026 · n = {n}" in shown.text("survival")
+
+
+@pytest.mark.parametrize(
+    ("unit", "before", "now", "change"),
+    [
+        ("money", 200.0, 150.0, "-25.0%"),
+        ("money", -2107.34, 1532.19, "+$3,640"),
+        ("money", 50.0, -50.0, "-$100.00"),
+        ("money", 0.0, 50.0, NO_VALUE),
+        ("count", 0.0, 3.0, NO_VALUE),
+        ("rate", -0.01, 0.01, "+2.00 pp"),
+    ],
+)
+def test_what_was_below_zero_does_not_change_by_percent(unit, before, now, change):
+    assert Formats("en", "USD").change(now, before, unit) == change
+
+
+def test_a_change_too_small_to_be_seen_is_called_none(sample):
+    with open_published(published_dir(sample)) as con:
+        scope = find_scope(con)
+        make = Maker(Published(con, scope), Formats("en", scope.currency))
+        health = find_kpi("health_score")
+
+        def told(now: float, before: float) -> tuple[str, str, str, str]:
+            points = [Point(scope.start, scope.end, True, value) for value in (now, before)]
+            return glance._status(make, health, *points)
+
+        assert told(75.82, 75.80) == ("+0.0%", "=", "unchanged", "plain")
+        assert told(75.80, 75.82) == ("+0.0%", "=", "unchanged", "plain")
+        assert told(75.82, 74.80) == ("+1.4%", "▲", "better", "good")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -221,6 +268,8 @@ def test_numbers_and_dates_are_the_readers(page, six_customers, language, mrr, r
     shown = page(six_customers, language)
     assert mrr in shown.text("tile-mrr")
     assert rate in shown.text("tile-customer_churn_rate")
+    assert "n = " in shown.text("tile-customer_churn_rate")
+    assert "n = " not in shown.text("tile-customers"), "a count is its own n"
     assert day in shown.text()
     assert month in shown.text()
 
@@ -351,6 +400,25 @@ def test_a_portrait_in_another_language_has_its_words_and_numbers(page, six_cust
     assert "Retrato de la cuenta" in shown.text()
     assert "300,00 €" in shown.text("standing")
     assert "expansión" in shown.text("changes")
+    assert "precio o plan" in shown.text("changes")
+    assert "meses" in shown.text("who")
+    assert "months" not in shown.text("who")
+
+
+def test_every_measure_of_health_has_words():
+    assert {f"{measure}_measure" for measure in HEALTH_MEASURES} <= VALUES.keys()
+
+
+@pytest.mark.parametrize("language", ["es", "pt"])
+def test_a_portrait_tells_risk_and_health_in_its_language(page, sample, language):
+    with open_published(published_dir(sample)) as con:
+        account, risk = con.sql(
+            "SELECT account_id, churn_risk FROM marts.account_360 JOIN facts.health_driver USING (account_id) "
+            "WHERE churn_risk = 'high' ORDER BY account_id LIMIT 1"
+        ).fetchall()[0]
+    shown = page(sample, language, account=account)
+    assert VALUES[risk].of(language) in shown.text("who").split()
+    assert VALUES["last_activity_measure"].of(language) in shown.text("health")
 
 
 # Health, once it is published
@@ -363,7 +431,7 @@ SELECT 'month' AS grain, DATE '2026-02-01' AS period_start, DATE '2026-03-01' AS
     1::BIGINT AS red_share_numerator, 4::BIGINT AS red_share_denominator, 4::BIGINT AS n, true AS small_n
 """
 BACKTEST = """
-SELECT 'all' AS grain, DATE '2026-01-01' AS period_start, DATE '2026-02-01' AS period_end, decile,
+SELECT 'all' AS grain, 'all' AS dimension, DATE '2026-01-01' AS period_start, DATE '2026-02-01' AS period_end, decile,
     6::BIGINT AS horizon_months, 10::DOUBLE AS score_from, 40::DOUBLE AS score_to, 8::BIGINT AS cases,
     2::BIGINT AS churned_cases, 0.25::DOUBLE AS churn_after, 0.87::DOUBLE AS auc, 3.2::DOUBLE AS red_lift,
     8::BIGINT AS n
@@ -461,6 +529,12 @@ def _contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
+def test_a_chart_that_stands_alone_names_its_series():
+    names, words = ["New MRR", 'Churned "MRR"'], charts.Words("movements", "MRR movements", "")
+    drawn = [charts.stacks(["2026-01"], [[1.0], [-2.0]], "money", "en-US", words, legend) for legend in (names, ())]
+    assert [all(str(escape(name, quote=False)) in svg for name in names) for svg in drawn] == [True, False]
+
+
 # The asset
 
 
@@ -471,9 +545,7 @@ def test_the_asset_writes_a_page_for_each_language(six_customers, copy_of):
     result = job.execute_in_process(instance=dg.DagsterInstance.ephemeral())
     (materialized,) = result.asset_materializations_for_node("write_report")
     chart = materialized.metadata["MRR movements"].value
-    picture, _, legend = chart.removeprefix("![MRR movements](data:image/png;base64,").partition(")\n\n")
-    assert b64decode(picture)[1:4] == b"PNG"
-    assert legend == "🟦 New MRR 🟧 Expansion MRR 🟩 Reactivation MRR 🟪 Contraction MRR 🟥 Churned MRR"
+    assert b64decode(chart.removeprefix("![MRR movements](data:image/png;base64,").removesuffix(")"))[1:4] == b"PNG"
     written = sorted(path.name for path in (settings.data_dir / "reports").iterdir())
     assert written == ["report-en.html", "report-es.html", "report-pt.html"]
     assert 'lang="es"' in (settings.data_dir / "reports" / "report-es.html").read_text(encoding="utf-8")

@@ -50,20 +50,64 @@ SECTION_7 = {
     "customer_retention_cost_per_retained",
     "customer_retention_cost_change",
 }
-SECTION_8 = {"renewal_rate", "renewal_rate_gross", "renewal_rate_net"}
-SECTION_9 = {"nps", "csat", "csat_top3", "ces_mean", "ces_low_effort", "ces_index", "survey_response_rate"}
+SECTION_8 = {
+    "renewals_due",
+    "renewals_due_arr",
+    "renewals_renewed",
+    "renewals_lost",
+    "renewals_open",
+    "renewals_open_arr",
+    "renewals_early",
+    "renewals_late",
+    "renewals_partial",
+    "renewals_cancelled_before_due",
+    "renewal_rate",
+    "renewal_rate_gross",
+    "renewal_rate_net",
+}
+SECTION_9 = {
+    "nps",
+    "nps_standard_error",
+    "nps_ci_low",
+    "nps_ci_high",
+    "nps_account_weighted",
+    "csat",
+    "csat_top3",
+    "ces_mean",
+    "ces_low_effort",
+    "ces_index",
+    "survey_answers",
+    "survey_answers_superseded",
+    "survey_response_rate",
+}
 SECTION_10 = {"health_score", "health_coverage", "red_accounts", "health_churn_after", "health_auc", "health_red_lift"}
-SECTION_12 = {"time_to_onboard_days", "time_to_value_days", "on_time_milestone_rate", "outcome_achieved_rate"}
+SECTION_12 = {
+    "time_to_onboard_days",
+    "time_to_onboard_days_completed_only",
+    "onboarding_open_share",
+    "time_to_value_days",
+    "time_to_value_days_completed_only",
+    "value_open_share",
+    "on_time_milestone_rate",
+    "outcome_achieved_rate",
+}
 SECTION_13 = {
     "tickets_per_customer",
     "tickets_by_type",
     "first_response_minutes",
+    "first_response_minutes_p90",
+    "first_response_business_minutes",
+    "first_response_business_minutes_p90",
     "resolution_hours",
     "support_csat",
     "resource_rating",
+    "resource_helpful_share",
+    "resource_views",
 }
 SECTION_14 = {
     "licence_utilisation",
+    "licence_utilisation_mean",
+    "over_licensed_accounts",
     "active_users_day",
     "active_users_week",
     "active_users_month",

@@ -579,7 +579,7 @@ def test_a_case_left_if_it_was_lost_in_the_months_of_the_horizon_that_have_passe
     rows = scores(*((account, month, 20.0) for account in accounts for month in (january, february)))
     found = backtest_cases(rows, days, date(2025, 5, 30))
     # Of February, the third month ends on 31 May; of January, the sixth on 31 July.
-    assert found.rows() == [(january, 3, 200, "red", 4, 2)]
+    assert found.rows() == [(january, 3, "core", 200, "red", 4, 2)]
     assert backtest_cases(rows, days, date(2025, 7, 31)).select("month", "horizon_months", "cases").rows() == [
         (january, 3, 4),
         (january, 6, 4),
@@ -595,12 +595,13 @@ def test_the_running_month_and_accounts_without_a_score_are_no_cases() -> None:
     assert backtest_cases(rows, days, date(2026, 1, 1)).is_empty()
 
 
-def cases(*rows: tuple[float, bool], month: date = date(2025, 1, 1)) -> pl.DataFrame:
+def cases(*rows: tuple[float, bool], month: date = date(2025, 1, 1), segment: str = "core") -> pl.DataFrame:
     """Cases of the horizon of 3 months: score, and whether it left."""
     schema = {"tenths": pl.Int64, "churned_cases": pl.Int64}
     return pl.DataFrame([(round(10 * score), int(left)) for score, left in rows], schema=schema, orient="row").select(
         pl.lit(month).alias("month"),
         pl.lit(3, pl.Int64).alias("horizon_months"),
+        pl.lit(segment).alias("segment"),
         "tenths",
         pl.when(pl.col("tenths") <= 304).then(pl.lit("red")).otherwise(pl.lit("green")).alias("band"),
         pl.lit(1, pl.Int64).alias("cases"),
@@ -612,18 +613,41 @@ def test_auc_lift_and_deciles_of_a_few_cases() -> None:
     rows = [(10.0, True), (20.0, False), (30.0, True), (40.0, False), (40.0, True)]
     mart = health_backtest([cases(*rows[:2]), cases(*rows[2:])], POLICY, END)
     HealthBacktest.validate(mart.with_columns(policy_version=pl.lit("v1")))
-    everything = mart.filter((pl.col("grain") == "all") & (pl.col("decile") == "all")).to_dicts()[0]
+    everything = mart.filter(grain="all", decile="all", dimension="all").row(0, named=True)
     # Pairs: 10 below 20 and 40; 30 below 40, above 20; 40 above 20, equal to 40.
     assert everything["auc"] == (1 + 1 + 0 + 1 + 0 + 0.5) / 6
     assert everything["red_lift"] == (2 / 3) / (3 / 5)
     assert (everything["period_start"], everything["period_end"]) == (date(2025, 1, 1), date(2025, 2, 1))
-    assert mart.filter((pl.col("grain") == "year") & (pl.col("decile") != "all")).select(
+    assert mart.filter((pl.col("grain") == "year") & (pl.col("decile") != "all"), dimension="all").select(
         "decile", "score_from", "score_to", "cases", "churn_after", "is_complete"
     ).rows() == [
         ("01", 10.0, 10.0, 1, 1.0, False),
         ("03", 20.0, 20.0, 1, 0.0, False),
         ("05", 30.0, 30.0, 1, 1.0, False),
         ("07", 40.0, 40.0, 2, 0.5, False),
+    ]
+
+
+def test_each_segment_has_ranks_deciles_and_a_lift_of_its_own() -> None:
+    core = [(10.0, True), (40.0, False), (50.0, True)]
+    vip = [(20.0, False), (30.0, True)]
+    mart = health_backtest([cases(*core), cases(*vip, segment="vip")], POLICY, END)
+    HealthBacktest.validate(mart.with_columns(policy_version=pl.lit("v1")))
+    months = mart.filter(grain="month")
+    # All: of 10, 30 and 50 that left, 10 is below both that stayed, 30 below one, 50 below none: 3 of 6 pairs.
+    assert months.filter(decile="all").select(
+        "dimension", "member", "cases", "churned_cases", "auc", "red_lift"
+    ).rows() == [
+        ("all", "all", 5, 3, 3 / 6, (2 / 3) / (3 / 5)),
+        ("segment", "core", 3, 2, 1 / 2, 1 / (2 / 3)),
+        ("segment", "vip", 2, 1, 0.0, 1.0),
+    ]
+    deciles = months.filter(pl.col("decile") != "all").select("member", "decile", "cases", "churn_after")
+    assert deciles.filter(member="vip").rows() == [("vip", "01", 1, 0.0), ("vip", "06", 1, 1.0)]
+    assert deciles.filter(member="core").rows() == [
+        ("core", "01", 1, 1.0),
+        ("core", "04", 1, 0.0),
+        ("core", "07", 1, 1.0),
     ]
 
 
@@ -636,7 +660,8 @@ def test_auc_lift_and_deciles_of_a_few_cases() -> None:
 def test_auc_is_the_u_statistic_of_mann_and_whitney(rows: list[tuple[int, bool]]) -> None:
     halves = [cases(*((score / 4, left) for score, left in part)) for part in (rows[::2], rows[1::2])]
     mart = health_backtest(halves, POLICY, END)
-    found = mart.filter((pl.col("grain") == "all") & (pl.col("decile") == "all"))["auc"].item()
+    mart = mart.filter(dimension="all")
+    found = mart.filter(grain="all", decile="all")["auc"].item()
     left, stayed = ([score for score, has_left in rows if has_left is which] for which in (True, False))
     assert found == pytest.approx(mannwhitneyu(stayed, left).statistic / (len(left) * len(stayed)))
     deciles = mart.filter((pl.col("grain") == "all") & (pl.col("decile") != "all"))
@@ -647,7 +672,7 @@ def test_auc_is_the_u_statistic_of_mann_and_whitney(rows: list[tuple[int, bool]]
 
 def test_a_hundred_different_scores_fall_into_ten_deciles_of_ten() -> None:
     mart = health_backtest([cases(*((float(score), score % 2 == 0) for score in range(100)))], POLICY, END)
-    deciles = mart.filter((pl.col("grain") == "month") & (pl.col("decile") != "all"))
+    deciles = mart.filter((pl.col("grain") == "month") & (pl.col("decile") != "all"), dimension="all")
     assert deciles.select("decile", "cases").rows() == [(f"{number:02}", 10) for number in range(1, 11)]
 
 

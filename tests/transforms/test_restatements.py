@@ -333,6 +333,7 @@ def test_the_newest_row_that_is_about_the_month_or_before_explains_a_change(chan
     assert told["reason"].to_list() == [reckoned(*row) for row in changes]
 
 
+NONE_ADDED = pl.DataFrame(schema={"month": pl.Date, "kpi": pl.String})
 ONE_ACCOUNT = {"month": JAN, "reason": "late_record", "delta_arr_minor": 60}
 OTHERS = {"month": JAN, "reason": "correction", "delta_arr_minor": -90}
 
@@ -363,9 +364,35 @@ def test_the_reason_of_a_kpi_is_told_by_its_accounts_or_else_by_what_it_rests_on
     changed = pl.DataFrame({"month": JAN, "kpi": kpi, "dimension": dimension, "member": "all", "part": "all"})
     schema = {"month": pl.Date, "reason": pl.String, "delta_arr_minor": pl.Int64}
     told = restatements.kpi_reasons(
-        changed, pl.DataFrame(accounts, schema=schema), evidence("table", *rows), NOTHING_ELSE, CATALOGUE
+        changed, pl.DataFrame(accounts, schema=schema), evidence("table", *rows), NOTHING_ELSE, CATALOGUE, NONE_ADDED
     )
     assert told.select(*KPI_KEY, "reason").row(0) == (JAN, kpi, dimension, "all", "all", reason)
+
+
+def test_a_kpi_that_did_not_exist_when_a_month_closed_is_another_definition() -> None:
+    december = date(2025, 12, 1)
+    reported = pl.DataFrame({"month": [JAN, FEB, FEB], "kpi": ["mrr", "mrr", "renewal_rate"]})
+    log = pl.DataFrame({"month": [JAN], "kpi": ["nps"]})
+    rows = [
+        (JAN, "mrr"),
+        (JAN, "renewal_rate"),
+        (FEB, "renewal_rate"),
+        (FEB, "csat"),
+        (JAN, "nps"),
+        (december, "renewal_rate"),
+    ]
+    changed = pl.DataFrame(rows, schema=["month", "kpi"], orient="row").with_columns(
+        dimension=pl.lit("all"), member=pl.lit("all"), part=pl.lit("all")
+    )
+    added = restatements.added_kpis(changed, reported, log)
+    # In January there was no renewal rate, and never a CSAT; NPS was told of before, and December was not reported.
+    assert added.rows() == [(JAN, "renewal_rate"), (FEB, "csat")]
+    accounts = pl.DataFrame([ONE_ACCOUNT], schema={"month": pl.Date, "reason": pl.String, "delta_arr_minor": pl.Int64})
+    late = evidence("table", ("contracts", 2, "late_record", december))
+    told = restatements.kpi_reasons(changed, accounts, late, NOTHING_ELSE, CATALOGUE, added)
+    assert told["reason"].to_list() == [
+        "late_record", "definition_change", "late_record", "definition_change", "late_record", "late_record"
+    ]  # fmt: skip
 
 
 # Rolled forward

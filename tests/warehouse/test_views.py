@@ -106,4 +106,4 @@ def test_views_and_their_columns_are_described(con: duckdb.DuckDBPyConnection) -
                 [view.name],
             ).fetchall()
         )
-        assert {name: columns[name] for name in view.columns} == view.columns
+        assert columns == view.columns

@@ -16,6 +16,7 @@ _SCORES = "facts.health_score"
 _DRIVERS = "facts.health_driver"
 _HEALTH = "marts.health"
 _BACKTEST = "marts.health_backtest"
+_BACKTEST_SLICE = "grain, period_start, horizon_months, dimension, member"
 _TERMS = "marts.upcoming_renewals"
 _ACCOUNTS = "marts.account_360"
 _BANDS = ("red", "yellow", "green", "insufficient_data")
@@ -228,7 +229,7 @@ INVARIANTS = (
                     lead(day, 1, DATE '9999-12-31') OVER (PARTITION BY account_id ORDER BY day) AS to_day
                 FROM facts.account_day
             ), scored AS (
-                SELECT account_id, month, scored_on, score, band, horizon_months,
+                SELECT account_id, month, scored_on, score, band, segment, horizon_months,
                     CAST(month + to_months(CAST(horizon_months AS INTEGER) + 1) AS DATE) AS until
                 FROM {_SCORES} CROSS JOIN (SELECT DISTINCT horizon_months FROM {_BACKTEST})
                 WHERE score IS NOT NULL AND scored_on = last_day(month)
@@ -244,12 +245,15 @@ INVARIANTS = (
                 SELECT *, CASE WHEN grain = 'all' THEN min(month) OVER (PARTITION BY grain, horizon_months)
                     ELSE CAST(date_trunc(replace(grain, 'all', 'month'), month) AS DATE) END AS period_start
                 FROM tried CROSS JOIN (SELECT unnest(['month', 'quarter', 'year', 'all']) AS grain)
+            ), slices AS (
+                SELECT *, CASE dimension WHEN 'all' THEN 'all' ELSE segment END AS member
+                FROM periods CROSS JOIN (SELECT unnest(['all', 'segment']) AS dimension)
             ), ranked AS (
-                SELECT *, 2 * rank() OVER by_score + count(*) OVER (PARTITION BY grain, period_start, horizon_months,
-                    score) - 1 AS twice_rank
-                FROM periods WINDOW by_score AS (PARTITION BY grain, period_start, horizon_months ORDER BY score)
+                SELECT *, 2 * rank() OVER by_score + count(*) OVER (PARTITION BY {_BACKTEST_SLICE}, score) - 1
+                    AS twice_rank
+                FROM slices WINDOW by_score AS (PARTITION BY {_BACKTEST_SLICE} ORDER BY score)
             ), b AS (
-                SELECT grain, period_start, horizon_months, count(*) AS cases,
+                SELECT {_BACKTEST_SLICE}, count(*) AS cases,
                     count(*) FILTER (WHERE has_left) AS churned_cases,
                     count(*) FILTER (WHERE band = 'red') AS red_cases,
                     count(*) FILTER (WHERE band = 'red' AND has_left) AS red_churned_cases,
@@ -260,9 +264,9 @@ INVARIANTS = (
             ), a AS (
                 SELECT * FROM {_BACKTEST} WHERE decile = 'all'
             )
-            SELECT grain, period_start, horizon_months,
+            SELECT {_BACKTEST_SLICE},
                 {differences(_FROM_EVENTS, "published", "from scores and losses")} AS differences
-            FROM a FULL JOIN b USING (grain, period_start, horizon_months) WHERE {differ(_FROM_EVENTS)}""",
+            FROM a FULL JOIN b USING ({_BACKTEST_SLICE}) WHERE {differ(_FROM_EVENTS)}""",
     ),
     Invariant(
         id="8_backtest_deciles_add_up",
@@ -272,17 +276,17 @@ INVARIANTS = (
         advice="Materialize marts/health_backtest again; if it stays, report the rows.",
         sql=f"""
             WITH deciles AS (
-                SELECT *, lag(score_to) OVER (PARTITION BY grain, period_start, horizon_months ORDER BY decile)
+                SELECT *, lag(score_to) OVER (PARTITION BY {_BACKTEST_SLICE} ORDER BY decile)
                     >= score_from AS is_mixed
                 FROM {_BACKTEST} WHERE decile <> 'all'
             ), summed AS (
-                SELECT grain, period_start, horizon_months, bool_or(coalesce(is_mixed, false)) AS is_mixed,
+                SELECT {_BACKTEST_SLICE}, bool_or(coalesce(is_mixed, false)) AS is_mixed,
                     {", ".join(f"sum({name}) AS {name}" for name in _CASES)}
                 FROM deciles GROUP BY ALL
             )
-            SELECT grain, period_start, horizon_months, is_mixed, s.cases AS of_deciles, a.cases
+            SELECT {_BACKTEST_SLICE}, is_mixed, s.cases AS of_deciles, a.cases
             FROM summed AS s FULL JOIN (SELECT * FROM {_BACKTEST} WHERE decile = 'all') AS a
-                USING (grain, period_start, horizon_months)
+                USING ({_BACKTEST_SLICE})
             WHERE is_mixed IS DISTINCT FROM false OR
                 {differ([(name, f"s.{name}", f"a.{name}") for name in _CASES])}""",
     ),
@@ -292,9 +296,7 @@ INVARIANTS = (
         table=_BACKTEST,
         description="Every rate is its numerator / denominator, and null over nothing.",
         advice="Materialize marts/health_backtest again; if it stays, report the rows.",
-        sql=rates_are_fractions(
-            _BACKTEST, "grain, period_start, horizon_months, decile", ("churn_after", "auc", "red_lift")
-        ),
+        sql=rates_are_fractions(_BACKTEST, f"{_BACKTEST_SLICE}, decile", ("churn_after", "auc", "red_lift")),
     ),
     Invariant(
         id="13_likelihood_from_terms",
