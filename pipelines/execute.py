@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from time import sleep
 
 import dagster as dg
 import duckdb
+from filelock import FileLock
 from sqlalchemy.exc import OperationalError
 
 from pipelines import loading
@@ -62,12 +62,17 @@ class RunReport:
 
 def dagster_home(settings: Settings) -> Path:
     """Where Dagster keeps its runs: DAGSTER_HOME, else a folder beside the data, so that the UI shows every run."""
-    home = Path(os.environ.get("DAGSTER_HOME") or settings.data_dir / "dagster").absolute()
-    home.mkdir(parents=True, exist_ok=True)
+    home = _home(settings)
     file = home / "dagster.yaml"
     wanted = DAGSTER_YAML.format(history=json.dumps(str(home / "history" / "runs")))
     if not file.exists() or _is_of_another_folder(file.read_text(encoding="utf-8"), wanted):
         file.write_text(wanted, encoding="utf-8")
+    return home
+
+
+def _home(settings: Settings) -> Path:
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.data_dir / "dagster").absolute()
+    home.mkdir(parents=True, exist_ok=True)
     return home
 
 
@@ -114,22 +119,17 @@ def run_job(
 @contextmanager
 def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     try:
-        with _opened(dagster_home(settings)) as dagster:
+        with _opened(settings) as dagster:
             yield dagster
     except OperationalError as error:
         words = in_plain_words(str(error), settings.data_dir)
         raise OSError(f"Dagster cannot keep its records of the run: {words or error}") from error
 
 
-def _opened(home: Path) -> dg.DagsterInstance:
-    try:
-        return dg.DagsterInstance.from_config(str(home))
-    except OperationalError as error:
-        if "already exists" not in str(error):
-            raise
-        # Two first runs at once make the same tables: now they are there.
-        sleep(1)
-        return dg.DagsterInstance.from_config(str(home))
+def _opened(settings: Settings) -> dg.DagsterInstance:
+    """One at a time: two first runs at once would both make Dagster's tables, and one of them fail."""
+    with FileLock(_home(settings) / ".lock"):
+        return dg.DagsterInstance.from_config(str(dagster_home(settings)))
 
 
 def _outcome(data_dir: Path, run_id: str) -> Outcome:

@@ -133,6 +133,32 @@ def test_two_runs_at_once_follow_one_another_or_the_second_says_what_it_waited_f
     assert left_behind(settings) == []
 
 
+OPENS_ITS_HISTORY = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from pipelines.execute import _instance
+print(flush=True)
+for folder in sys.stdin:
+    with _instance(SimpleNamespace(data_dir=Path(folder.strip()))) as dagster:
+        print(dagster.get_runs_count(), flush=True)
+"""
+
+
+def test_first_runs_at_once_make_the_history_of_dagster_once(tmp_path):
+    command = [sys.executable, "-c", OPENS_ITS_HISTORY]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    several = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(3)]
+    for process in several:
+        process.stdout.readline()
+    for number in range(8):
+        for process in several:
+            process.stdin.write(f"{tmp_path / str(number)}\n")
+            process.stdin.flush()
+        assert [process.stdout.readline() for process in several] == ["0\n"] * 3
+    assert [process.communicate()[1] for process in several] == [""] * 3
+
+
 @pytest.mark.long
 def test_a_run_that_never_ends_is_named_to_the_one_that_waits_for_it(six_customers, copy_of, kpis):
     settings = copy_of(six_customers)
