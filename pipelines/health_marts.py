@@ -113,14 +113,11 @@ def keep_history(con: duckdb.DuckDBPyConnection, run: Run) -> None:
             if run.full:
                 con.execute(f"DELETE FROM {history} WHERE last_day(month) <= ?", [run.as_of])
         former = _kept_months(con, run.as_of)
-        for name, history in HISTORY.items():
-            con.execute(
-                f"INSERT INTO {history} BY NAME SELECT * FROM {name} "  # names of our own
-                f"WHERE last_day(month) <= ? AND month NOT IN (SELECT month FROM {history})",
-                [run.as_of],
-            )
+        over = f"SELECT DISTINCT month FROM {SCORE} WHERE last_day(month) <= ?"  # a name of our own
+        new = sorted({month for (month,) in con.execute(over, [run.as_of]).fetchall()} - set(former))
+        for name, history in HISTORY.items() if new else ():
+            con.execute(f"INSERT INTO {history} BY NAME SELECT * FROM {name} WHERE list_contains(?::DATE[], month)", [new])
         # Another run may have built the tables: of months that were kept before they hold what it has noted.
-        new = set(_kept_months(con, run.as_of)) - set(former)
         _note_same(con, sorted({*_same_months(con), *(month.isoformat() for month in new)}))
 
 

@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -30,7 +30,7 @@ from pipelines.sources.mapping import to_canonical
 from pipelines.sources.redaction import plan_of, redacted
 from schemas.contract import Contract, key_columns
 from schemas.sources import CONTRACTS
-from schemas.validation import PROVENANCE, QUARANTINE, SourceError, split, with_provenance, with_whole_rows
+from schemas.validation import PROVENANCE, QUARANTINE, SourceError, source_rows, split, with_provenance, with_whole_rows
 from transforms.completeness import LOOK_BACK_DAYS, missing_days, shrunk
 from transforms.quality import CHECKED_COLUMNS, REFERENCES, cross_check
 from transforms.subscription_states import PRICE_COLUMNS, with_prices
@@ -325,8 +325,12 @@ def stage(
     staged = []
     with _parking_place(con) as aside, transaction(con):
         mapped = {
-            table: _parked(
-                _map(name, table, source, _landed(raw_dir, name, table, batch.batch_id, verify=bool(load)), day_zone),
+            table: _map(
+                name,
+                table,
+                source,
+                _landed(raw_dir, name, table, batch.batch_id, verify=bool(load)),
+                day_zone,
                 aside / f"{table}.parquet",
             )
             for table, batch in batches.items()
@@ -340,17 +344,19 @@ def stage(
         if checked.quarantined["rule"].is_in(["orphan", "without_price"]).any():
             parents = _known_parents(con, name, source, as_of)
             checked = cross_check(_priced(rows, parents), parents)
-        del rows
+        refused_rows = checked.quarantined
+        del rows, checked
         for table, one in mapped.items():
             content = _content_hash(batches[table].batch_id, source, table)
             former = known.filter(pl.col("table") == table)
-            kept = one.rows.collect(engine="in-memory")
+            kept = one.rows
             quarantined = one.quarantined
-            refused_here = checked.quarantined.filter(pl.col("table") == table)
+            refused_here = refused_rows.filter(pl.col("table") == table)
             if not refused_here.is_empty():
                 quarantined = pl.concat([quarantined, with_whole_rows(refused_here, kept)])
-                kept = kept.join(checked.tables[table], on=list(PROVENANCE), how="semi", nulls_equal=True)
-                if one.rows_in > 1 and kept.is_empty() and (refused_here["rule"] == "without_price").all():
+                kept = _parked(_without(kept, refused_here), aside / f"{table}-kept.parquet")
+                none_left = kept.limit(1).collect().is_empty()
+                if one.rows_in > 1 and none_left and (refused_here["rule"] == "without_price").all():
                     raise NothingAccepted(
                         f"source {name}, table {table}: none of the {one.rows_in:,} rows has a price. "
                         f"{refused_here['advice'][0]}"
@@ -370,7 +376,8 @@ def stage(
             )
             is_repeat = batch_id in former["batch_id"].to_list()
             refused = quarantined.select("file", "row").unique().height
-            accepted = kept.select(PROVENANCE.keys()).unique().height
+            accepted = source_rows(kept)
+            files = kept.select(pl.col("_file").drop_nulls().unique().sort()).collect().to_series()
             # Also of a repeated batch: what is refused depends on the rows of other tables too.
             store_quarantine(con, batch_id, quarantined.with_columns(recorded_on=pl.lit(as_of)))
             record_batch(
@@ -381,7 +388,7 @@ def stage(
                     name,
                     table,
                     as_of,
-                    tuple(kept["_file"].drop_nulls().unique().sort()),
+                    tuple(files),
                     one.rows_in,
                     accepted,
                     refused,
@@ -498,7 +505,7 @@ def _landed(raw_dir: Location, name: str, table: str, batch_id: str, *, verify: 
     return rows
 
 
-def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str) -> _Mapped:
+def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str, aside: Path) -> _Mapped:
     contract = CONTRACTS[table]
     if isinstance(source, SampleSource):
         readable, rejected, repeated, rows_in = raw, pl.DataFrame(schema=QUARANTINE), raw.clear(), raw.height
@@ -522,7 +529,8 @@ def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str
         )
     keys = readable.select(key_columns(contract)) if _is_full(source, table) else None
     read_rows = pl.concat([rows.select(PROVENANCE.keys()) for rows in (readable, repeated)]).unique().height
-    return _Mapped(contract, parts.accepted.lazy(), quarantined, superseded, rows_in, keys, read_rows >= rows_in)
+    rows = _parked(parts.accepted.lazy(), aside)
+    return _Mapped(contract, rows, quarantined, superseded, rows_in, keys, read_rows >= rows_in)
 
 
 @contextmanager
@@ -535,13 +543,21 @@ def _parking_place(con: duckdb.DuckDBPyConnection) -> Iterator[Path]:
         yield Path(aside)
 
 
-def _parked(one: _Mapped, path: Path) -> _Mapped:
-    """The same with its rows in a file where they are many: only one table at a time need fit into memory."""
-    rows = one.rows.collect(engine="in-memory")
-    if rows.height < _MANY_ROWS:
-        return one
-    rows.write_parquet(path, compression="lz4")
-    return replace(one, rows=pl.scan_parquet(path))
+def _parked(rows: pl.LazyFrame, path: Path) -> pl.LazyFrame:
+    """The rows, in a file where they are many: only one table at a time need fit into memory."""
+    held = rows.collect(engine="in-memory")
+    if held.height < _MANY_ROWS:
+        return held.lazy()
+    held.write_parquet(path, compression="lz4")
+    return pl.scan_parquet(path)
+
+
+def _without(rows: pl.LazyFrame, refused: pl.DataFrame) -> pl.LazyFrame:
+    """The rows less those that were refused, in their order."""
+    numbered = rows.with_row_index("_at")
+    bad = refused.lazy().select(_source="source", _file="file", _row="row").unique()
+    at = numbered.join(bad, on=list(PROVENANCE), how="semi", nulls_equal=True).select("_at").collect().to_series()
+    return numbered.filter(pl.col("_at").is_in(at.implode()).not_()).drop("_at")
 
 
 def _known_parents(con: duckdb.DuckDBPyConnection, name: str, source: Source, as_of: date) -> dict[str, pl.DataFrame]:

@@ -64,7 +64,9 @@ def publish_run(con: duckdb.DuckDBPyConnection, run: Run, record: RunRecord, now
     )
     record.release = name
     closing_marts.settle(con, run)
-    health_marts.keep_history(con, run)
+    if same is None:
+        # The release that is the same kept its own when it was published.
+        health_marts.keep_history(con, run)
     if {step.name for step in STEPS} <= {step.step for step in record.steps if step.failure is None}:
         # Tables that another run has built may hold other rows than are staged by now.
         reuse.remember(con, run, name, record)

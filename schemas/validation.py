@@ -109,14 +109,15 @@ def settle(table: str, frame: pl.DataFrame, refusals: Sequence[Refusal], superse
     )
 
 
-def with_whole_rows(quarantined: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    """The refused rows with `raw` from all columns of the frame, where the rules have seen only some of them."""
-    refused = quarantined.select(_file="file", _row="row").unique()
+def with_whole_rows(quarantined: pl.DataFrame, rows: pl.LazyFrame) -> pl.DataFrame:
+    """The refused rows with `raw` from all columns, where the rules have seen only some of them."""
+    refused = quarantined.lazy().select(_file="file", _row="row").unique()
     whole = (
-        frame.join(refused, on=["_file", "_row"], how="semi", nulls_equal=True)
+        rows.join(refused, on=["_file", "_row"], how="semi", nulls_equal=True)
         .select(file="_file", row="_row", raw=pl.struct(pl.exclude(list(PROVENANCE))).struct.json_encode())
         .sort(pl.all())
         .unique(["file", "row"], keep="first", maintain_order=True)
+        .collect()
     )
     return (
         quarantined.drop("raw")
@@ -156,7 +157,7 @@ def conserved(rows_in: int, accepted: pl.DataFrame, quarantined: pl.DataFrame, s
     Definitions section 18, invariant 20.
     """
     refused = quarantined.select(_source="source", _file="file", _row="row")
-    return rows_in == sum(map(_source_rows, (accepted, refused, superseded)))
+    return rows_in == sum(source_rows(rows.lazy()) for rows in (accepted, refused, superseded))
 
 
 def duplicates(frame: pl.DataFrame, key: Sequence[str], mandatory: Sequence[str]) -> tuple[pl.Series, Refusal]:
@@ -258,6 +259,7 @@ def unknown_currency(column: str, breaks: pl.Series) -> Refusal:
     return Refusal("unknown_currency", breaks, advice, column)
 
 
-def _source_rows(frame: pl.DataFrame) -> int:
-    rows = frame.lazy().group_by(PROVENANCE.keys()).len().select(pl.len())
+def source_rows(frame: pl.LazyFrame) -> int:
+    """How many rows of the source the rows come from."""
+    rows = frame.group_by(PROVENANCE.keys()).len().select(pl.len())
     return int(rows.collect(engine="streaming").item())

@@ -26,10 +26,10 @@ def land_raw(raw_dir: Location, source: str, table: str, batch_id: str, frame: p
     FileExistsError where the batch exists with other rows.
     """
     path = raw_path(raw_dir, source, table, batch_id)
-    landed = _hash_of(path)
+    landed = _landed(path)
     if landed is None:
         write_rows(path, frame)
-    elif landed != frame_hash(frame):
+    elif not landed.equals(frame) and frame_hash(landed) != frame_hash(frame):
         raise FileExistsError(
             f"batch {batch_id} of {source}/{table} has landed with other rows: its file is damaged, or the id was used "
             f"twice. Delete {path} and run again"
@@ -64,9 +64,9 @@ def damaged(path: Location) -> DamagedBatch:
     )
 
 
-def _hash_of(path: Location) -> str | None:
-    """The hash of a batch's rows; None where there is no such file, or one that cannot be read."""
+def _landed(path: Location) -> pl.DataFrame | None:
+    """The rows of a batch; None where there is no such file, or one that cannot be read."""
     try:
-        return frame_hash(read_rows(path)) if path.exists() else None
+        return read_rows(path) if path.exists() else None
     except DamagedBatch:
         return None

@@ -12,9 +12,10 @@
 | `valid_to_seq` | load that brought the next version; null in the newest |
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 
 import duckdb
 import polars as pl
@@ -31,6 +32,9 @@ VERSION_COLUMNS = {
     "deleted_on": "DATE",
     "valid_to_seq": "BIGINT",
 }
+
+ROWS_AT_A_TIME = 250_000
+"""Rows of a batch that are held in memory while it is merged."""
 
 
 class BadBatch(ValueError):
@@ -61,7 +65,7 @@ def merge_batch(
     con: duckdb.DuckDBPyConnection,
     table: str,
     contract: type[Contract],
-    accepted: pl.DataFrame,
+    accepted: pl.DataFrame | pl.LazyFrame,
     *,
     source: str,
     batch_id: str,
@@ -75,45 +79,76 @@ def merge_batch(
     A row equal to its newest version is not stored again, so merging a batch twice changes nothing. Where the batch is
     a full snapshot of the source's table, keys that it lacks get a version with `deleted_on`; `refused_keys` (the
     contract's key columns) are rows that the snapshot has but validation refused: these are not gone. A row that comes
-    back after its deletion counts as changed.
+    back after its deletion counts as changed. Of a batch that waits on disk only its keys are ever held whole.
 
     Errors: `BadBatch` where a key occurs twice, or the load number is not above the one that last brought a version
     from this source; as `store.conform` where the columns do not fit.
     """
-    rows = store.conform(accepted, contract)
-    _refuse_twins(con, rows, contract)
+    parts = (part.with_row_index("position") for part in _parts(accepted, contract))
+    arrived = pl.concat([_keys_and_hashes(con, part, contract) for part in parts]).with_row_index("position")
+    _refuse_twins(con, arrived, contract)
     with store.transaction(con):
         _ensure_staging(con, table, contract)
-        fresh = _differing(con, table, contract, source, rows.with_row_index("position"))
-        gone = _gone(con, table, contract, source, rows, refused_keys, recorded_on) if full_snapshot else None
-        versions = pl.concat([frame for frame in (fresh, gone) if frame is not None], how="diagonal")
-        if versions.height:
+        fresh = _differing(con, table, contract, source, arrived)
+        gone = _gone(con, table, contract, source, arrived, refused_keys, recorded_on) if full_snapshot else None
+        tombstoned = 0 if gone is None else gone.height
+        if fresh.height or tombstoned:
             _refuse_past_load(con, table, contract, source, load_seq)
-            _close_former(con, table, contract, source, versions.filter("is_known"), load_seq)
+            keys = list(key_columns(contract))
+            latter = arrived.select(keys)[fresh.filter("is_known")["position"]]
+            _close_former(con, table, contract, source, latter, load_seq)
+            if gone is not None:
+                _close_former(con, table, contract, source, gone.select(keys), load_seq)
             origin = {source_column(contract): pl.lit(source), "batch_id": pl.lit(batch_id)}
             load = {"recorded_on": pl.lit(recorded_on), "load_seq": pl.lit(load_seq)}
-            store.insert(con, staging_table(table), versions.drop("is_known").with_columns(**origin, **load))
-    changed, tombstoned = int(fresh["is_known"].sum()), 0 if gone is None else gone.height
-    return MergeCounts(fresh.height - changed, changed, rows.height - fresh.height, tombstoned)
+            for versions in chain(_chosen(_parts(accepted, contract), fresh), [] if gone is None else [gone]):
+                store.insert(con, staging_table(table), versions.with_columns(**origin, **load))
+    changed = int(fresh["is_known"].sum())
+    return MergeCounts(fresh.height - changed, changed, arrived.height - fresh.height, tombstoned)
+
+
+def _parts(accepted: pl.DataFrame | pl.LazyFrame, contract: type[Contract]) -> Iterator[pl.DataFrame]:
+    """The rows as the warehouse holds them, some at a time; of none, one part without rows."""
+    rows = accepted.lazy()
+    height = rows.select(pl.len()).collect().item()
+    for start in range(0, max(height, 1), ROWS_AT_A_TIME):
+        yield store.conform(rows.slice(start, ROWS_AT_A_TIME).collect(engine="in-memory"), contract)
+
+
+def _keys_and_hashes(con: duckdb.DuckDBPyConnection, numbered: pl.DataFrame, contract: type[Contract]) -> pl.DataFrame:
+    """Of each row, in its order: key columns, row_hash. `numbered` has a column `position` beside those stored."""
+    query = f"SELECT position, {row_hash(polars_schema(contract))} AS row_hash FROM numbered"
+    hashes: pl.DataFrame = con.sql(query).pl().sort("position")
+    return numbered.select(key_columns(contract)).with_columns(hashes["row_hash"])
 
 
 def _differing(
-    con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract], source: str, numbered: pl.DataFrame
+    con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract], source: str, arrived: pl.DataFrame
 ) -> pl.DataFrame:
-    """The rows that are not equal to their newest version, in their order, with `row_hash` and `is_known`.
+    """The rows that are not equal to their newest version, in their order: position, row_hash, is_known.
 
-    `numbered` has a column `position` beside those of the contract.
+    `arrived`: position, key columns, row_hash.
     """
     query = f"""
         SELECT position, arrived.row_hash, coalesce(stored.is_known, false) AS is_known
-        FROM (SELECT *, {row_hash(polars_schema(contract))} AS row_hash FROM numbered) arrived
+        FROM arrived
         LEFT JOIN (
             SELECT {names.columns(key_columns(contract))}, row_hash, true AS is_known
             FROM {_newest(table, contract)}
         ) stored ON {_same_key(contract, "arrived", "stored")}
         WHERE stored.row_hash IS DISTINCT FROM arrived.row_hash"""
     found: pl.DataFrame = con.sql(query, params=[source]).pl().sort("position")
-    return numbered.drop("position")[found["position"]].with_columns(found["row_hash"], found["is_known"])
+    return found
+
+
+def _chosen(parts: Iterator[pl.DataFrame], fresh: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The rows at the positions of `fresh`, with their `row_hash`; parts without any are left out."""
+    start = 0
+    for part in parts:
+        here = fresh.filter(pl.col("position").is_between(start, start + part.height, closed="left"))
+        if here.height:
+            yield part[here["position"] - start].with_columns(here["row_hash"])
+        start += part.height
 
 
 def _gone(
@@ -121,13 +156,13 @@ def _gone(
     table: str,
     contract: type[Contract],
     source: str,
-    rows: pl.DataFrame,
+    arrived: pl.DataFrame,
     refused_keys: pl.DataFrame | None,
     deleted_on: date,
 ) -> pl.DataFrame:
-    """The last content of the source's living keys that are neither among the rows nor refused, with `deleted_on`."""
+    """The last content of the source's living keys that neither arrived nor were refused, with `deleted_on`."""
     keys = list(key_columns(contract))
-    present = rows.select(keys)
+    present = arrived.select(keys)
     if refused_keys is not None:
         present = pl.concat([present, refused_keys.select(keys).cast(present.schema)])
     query = f"""
@@ -135,7 +170,7 @@ def _gone(
         FROM (SELECT * FROM {_newest(table, contract)} AND deleted_on IS NULL) stored
         ANTI JOIN present ON {_same_key(contract, "stored", "present")}"""
     gone: pl.DataFrame = con.sql(query, params=[source]).pl().sort(keys)
-    return gone.with_columns(is_known=pl.lit(True), deleted_on=pl.lit(deleted_on))
+    return gone.with_columns(deleted_on=pl.lit(deleted_on))
 
 
 def _close_former(
