@@ -69,7 +69,10 @@ def build_health(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -
         _begin_drivers(con, over)
         months = calendar(first_day(con, run), run.as_of, "month")["period_start"].to_list()
         ends = score_days(sorted(set(months) - set(over)), run.as_of)
-        for accounts in _shards(con, run):
+        shards = _shards(con, run)
+        for number, accounts in enumerate(shards, start=1):
+            if len(shards) > 1:
+                progress(f"health of shard {number} of {len(shards)}, {accounts.len():,} accounts")
             known = _facts(con, accounts, use, seats)
             new = health_scores(health_values(known, company, ends, run.policy), run.policy)
             scores = _with_history(con, over, new, accounts)
@@ -116,7 +119,9 @@ def keep_history(con: duckdb.DuckDBPyConnection, run: Run) -> None:
         over = f"SELECT DISTINCT month FROM {SCORE} WHERE last_day(month) <= ?"  # a name of our own
         new = sorted({month for (month,) in con.execute(over, [run.as_of]).fetchall()} - set(former))
         for name, history in HISTORY.items() if new else ():
-            con.execute(f"INSERT INTO {history} BY NAME SELECT * FROM {name} WHERE list_contains(?::DATE[], month)", [new])
+            con.execute(
+                f"INSERT INTO {history} BY NAME SELECT * FROM {name} WHERE list_contains(?::DATE[], month)", [new]
+            )
         # Another run may have built the tables: of months that were kept before they hold what it has noted.
         _note_same(con, sorted({*_same_months(con), *(month.isoformat() for month in new)}))
 

@@ -39,11 +39,14 @@ def build_reconciliation(con: duckdb.DuckDBPyConnection, run: Run, progress: Pro
 
 
 def _services(con: duckdb.DuckDBPyConnection, run: Run) -> Iterator[pl.DataFrame]:
+    lines = staged(con, run, "invoice_lines")
+    if lines.is_empty():
+        return iter(())
     resolved = identity.resolve(staged(con, run, "invoices"), identities(con, run).mapping, "customer_id")
     return reconciled_services(
         read(con, "facts.subscription_state"),
         identity.without_excluded(resolved)[0],
-        staged(con, run, "invoice_lines"),
+        lines,
         staged(con, run, "credit_notes"),
         staged(con, run, "discounts"),
         run.policy,

@@ -28,11 +28,13 @@ VALUE_TABLES = (
     "marts.account_value",
 )
 
+_DAY_COLUMNS = ("account_id", "day", "opening_state", "closing_state", "first_paid_date")
+
 
 def build_value(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
     """Rebuilds costs, invoiced revenue, lifetime value and survival."""
     who = identities(con, run)
-    days = read(con, "facts.account_day")
+    days = read(con, "facts.account_day", columns=_DAY_COLUMNS)
     attributes = read(con, "facts.account_attributes")
     customers = customer_days(days, customer_counts(con), attributes, run.as_of)
     progress("costs")

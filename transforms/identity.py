@@ -197,18 +197,16 @@ def resolve(frame: pl.DataFrame, mapping: pl.DataFrame, column: str) -> pl.DataF
     """
     (key,) = (name for name in _MAPPED_IDS if name in mapping.columns)
     accounts = mapping.select("source", _id=key, _account_id="account_id", _reason="excluded_reason")
-    return (
-        frame.join(
-            accounts,
-            left_on=["source", column],
-            right_on=["source", "_id"],
-            how="left",
-            validate="m:1",
-            maintain_order="left",
-        )
-        .with_columns(account_id=pl.col("_account_id").fill_null(UNASSIGNED), excluded_reason="_reason")
-        .drop("_account_id", "_reason")
+    # Only the ids are joined: a join copies all columns of all rows.
+    found = frame.select("source", column).join(
+        accounts,
+        left_on=["source", column],
+        right_on=["source", "_id"],
+        how="left",
+        validate="m:1",
+        maintain_order="left",
     )
+    return frame.with_columns(account_id=found["_account_id"].fill_null(UNASSIGNED), excluded_reason=found["_reason"])
 
 
 def resolve_people(frame: pl.DataFrame, refs: pl.DataFrame, respondents: pl.DataFrame) -> pl.DataFrame:
@@ -244,7 +242,8 @@ def without_excluded(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         .agg(accounts=pl.col("account_id").n_unique().cast(pl.Int64))
         .sort("reason")
     )
-    return frame.filter(pl.col("excluded_reason").is_null()).drop("excluded_reason"), counts
+    counted = frame if counts.is_empty() else frame.filter(pl.col("excluded_reason").is_null())
+    return counted.drop("excluded_reason"), counts
 
 
 def with_deletions(changes: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
@@ -253,6 +252,8 @@ def with_deletions(changes: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFra
     See `_ended`. Decision 8; definitions section 2.
     """
     deletions = customers.filter(pl.col("deleted_at").is_not_null()).select("source", "customer_id", "deleted_at")
+    if deletions.is_empty():
+        return changes
     rows = changes.join(deletions, on=["source", "customer_id"], how="left", validate="m:1", maintain_order="left")
     return _ended(rows).select(changes.columns)
 

@@ -26,18 +26,17 @@ def with_prices(changes: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
 
     Grain and columns of `SubscriptionChanges`, row order kept. Definitions section 0, annualise.
     """
-    filled = changes.join(
-        prices.select("price_id", *PRICE_COLUMNS), on="price_id", how="left", suffix="_of_price", maintain_order="left"
+    # Only the ids are joined: a join copies all columns of all rows.
+    price = changes.select("price_id").join(
+        prices.select("price_id", *PRICE_COLUMNS), on="price_id", how="left", validate="m:1", maintain_order="left"
     )
-    return (
-        filled.with_columns(pl.coalesce(column, f"{column}_of_price") for column in PRICE_COLUMNS)
-        .with_columns(
-            pl.col("kind").fill_null("licensed"),
-            pl.col("quantity", "interval_count").fill_null(1),
-            pl.coalesce("plan", "product").fill_null("unknown").alias("plan"),
-            pl.col("product").fill_null("unknown"),
-        )
-        .select(changes.columns)
+    return changes.with_columns(
+        changes[column].zip_with(changes[column].is_not_null(), price[column]) for column in PRICE_COLUMNS
+    ).with_columns(
+        pl.col("kind").fill_null("licensed"),
+        pl.col("quantity", "interval_count").fill_null(1),
+        pl.coalesce("plan", "product").fill_null("unknown").alias("plan"),
+        pl.col("product").fill_null("unknown"),
     )
 
 
