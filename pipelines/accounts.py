@@ -41,17 +41,28 @@ class NothingRecorded(LookupError):
 
 
 @dataclass(frozen=True)
-class Billing:
-    """Billing as the core needs it: everything under its account, prices filled in, deletions applied.
+class Billed:
+    """Who is billed, without what for: that is read of some accounts at a time (`billing`).
 
-    `partners`: pairs of accounts (account_id, partner_id) that share a subscription or have passed an item on, so that
-    the value of one depends on rows of the other.
+    `mapping`: the account of every billing customer. `accounts`: those that count and have subscription changes,
+    sorted. `partners`: pairs of accounts (account_id, partner_id) that share a subscription or have passed an item on,
+    so that the value of one depends on rows of the other.
+    """
+
+    mapping: pl.DataFrame
+    accounts: pl.Series
+    partners: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Billing:
+    """Billing of some accounts as the core needs it: under its account, prices filled in, deletions applied.
+
+    `changes` and `discounts` are those of the partners too.
     """
 
     changes: pl.DataFrame
     discounts: pl.DataFrame
-    mapping: pl.DataFrame
-    partners: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -84,14 +95,35 @@ def counted_customers(con: duckdb.DuckDBPyConnection, run: Run, who: Identities)
     return identity.without_excluded(identity.resolve(_customers(con, run), who.mapping, "customer_id"))[0]
 
 
-def billing(con: duckdb.DuckDBPyConnection, run: Run) -> Billing:
-    """Subscription changes and discounts of all accounts that count, as known at `as_of`."""
-    customers = _customers(con, run)
-    changes = _priced(con, run)
-    mapping = identity.account_of_customers(customers, changes, _directory(con, run))
-    changes = identity.resolve(identity.with_deletions(changes, customers), mapping, "customer_id")
-    counted, _ = identity.without_excluded(changes)
-    return Billing(counted, staged(con, run, "discounts"), mapping, identity.partners(counted))
+def billed(con: duckdb.DuckDBPyConnection, run: Run) -> Billed:
+    """Who is billed, as known at `as_of`.
+
+    Raises NothingRecorded where the first rows were recorded after `as_of`.
+    """
+    owned = staged(
+        con, run, "subscription_changes", include_deleted=True, columns=("customer_id", "subscription_id", "item_id")
+    )
+    if owned.is_empty():
+        _refuse_unrecorded_day(con, run)
+    mapping = identity.account_of_customers(_customers(con, run), owned, _directory(con, run))
+    owned = identity.resolve(owned, mapping, "customer_id")
+    counted, _ = identity.without_excluded(owned)
+    return Billed(mapping, counted["account_id"].unique().sort(), identity.partners(owned))
+
+
+def billing(con: duckdb.DuckDBPyConnection, run: Run, who: Billed, accounts: pl.Series) -> Billing:
+    """Subscription changes and discounts of these accounts and their partners, as known at `as_of`.
+
+    What becomes of an item that is gone is told by all its rows: those of the partners' partners are read along.
+    """
+    wanted = _with_partners(who, accounts)
+    customers = _customers_of(who, _with_partners(who, wanted))
+    changes = identity.with_deletions(_priced(con, run, customers), _customers(con, run, customers))
+    changes, _ = identity.without_excluded(identity.resolve(changes, who.mapping, "customer_id"))
+    changes = changes.filter(pl.col("account_id").is_in(wanted.implode()))
+    subscriptions = changes["subscription_id"].unique()
+    discounts = staged(con, run, "discounts").filter(pl.col("subscription_id").is_in(subscriptions.implode()))
+    return Billing(changes, discounts)
 
 
 def all_changes(con: duckdb.DuckDBPyConnection, run: Run, who: Identities) -> pl.DataFrame:
@@ -100,8 +132,21 @@ def all_changes(con: duckdb.DuckDBPyConnection, run: Run, who: Identities) -> pl
     return identity.resolve(changes, who.mapping, "customer_id")
 
 
-def _priced(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
-    return with_prices(_changes(con, run), staged(con, run, "prices"))
+def partners_of(who: Billed, accounts: pl.Series) -> pl.DataFrame:
+    """The pairs of accounts of which the first is one of these, and has a value that depends on rows of the second."""
+    return who.partners.filter(pl.col("account_id").is_in(accounts.implode()))
+
+
+def _with_partners(who: Billed, accounts: pl.Series) -> pl.Series:
+    return pl.concat([accounts, partners_of(who, accounts)["partner_id"]]).unique().sort()
+
+
+def _customers_of(who: Billed, accounts: pl.Series) -> pl.DataFrame:
+    return who.mapping.filter(pl.col("account_id").is_in(accounts.implode())).select("source", "customer_id")
+
+
+def _priced(con: duckdb.DuckDBPyConnection, run: Run, customers: pl.DataFrame | None = None) -> pl.DataFrame:
+    return with_prices(_changes(con, run, customers), staged(con, run, "prices"))
 
 
 def _directory(con: duckdb.DuckDBPyConnection, run: Run) -> identity.Directory:
@@ -109,23 +154,21 @@ def _directory(con: duckdb.DuckDBPyConnection, run: Run) -> identity.Directory:
     return identity.directory(accounts, identity_map, excluded, run.policy)
 
 
-def _customers(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
-    """Customers; one that is gone from a full list was deleted on the day that was noticed."""
-    rows = staged(con, run, "customers", include_deleted=True)
+def _customers(con: duckdb.DuckDBPyConnection, run: Run, wanted: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Customers, or these; one that is gone from a full list was deleted on the day that was noticed."""
+    rows = staged(con, run, "customers", include_deleted=True, wanted=wanted)
     return rows.with_columns(
         deleted_at=pl.coalesce("deleted_at", first_instant(pl.col("deleted_on"), run.policy.reporting_timezone))
     ).drop("deleted_on")
 
 
-def _changes(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
-    """Subscription changes; an item whose every row is gone from a full list ends on the day that was noticed.
+def _changes(con: duckdb.DuckDBPyConnection, run: Run, customers: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Subscription changes, all or of these customers; an item whose every row is gone from a full list ends on the day
+    that was noticed.
 
-    What is to come is known at the latest since it was recorded. Raises NothingRecorded where the first rows were
-    recorded after `as_of`.
+    What is to come is known at the latest since it was recorded.
     """
-    rows = staged(con, run, "subscription_changes", include_deleted=True)
-    if rows.is_empty():
-        _refuse_unrecorded_day(con, run)
+    rows = staged(con, run, "subscription_changes", include_deleted=True, wanted=customers)
     zone = run.policy.reporting_timezone
     is_to_come = local_day(pl.col("effective_at"), zone) > pl.col("recorded_on")
     rows = rows.with_columns(
@@ -145,7 +188,7 @@ def _refuse_unrecorded_day(con: duckdb.DuckDBPyConnection, run: Run) -> None:
         )
 
 
-def accounts_to_recompute(con: duckdb.DuckDBPyConnection, run: Run, bill: Billing) -> pl.Series | None:
+def accounts_to_recompute(con: duckdb.DuckDBPyConnection, run: Run, who: Billed) -> pl.Series | None:
     """Accounts whose facts may differ from those stored; None where all must be rebuilt.
 
     New and changed rows (with the account that a row has left), accounts whose customers are mapped differently, and
@@ -160,24 +203,30 @@ def accounts_to_recompute(con: duckdb.DuckDBPyConnection, run: Run, bill: Billin
     customers = _changed_customers(con, run, int(load_seq))
     stored = store.read(con, CUSTOMER_ACCOUNT, contract=CustomerAccount)
     moved = pl.concat(
-        [one.join(other, on=one.columns, how="anti", nulls_equal=True) for one, other in _both(stored, bill.mapping)]
+        [one.join(other, on=one.columns, how="anti", nulls_equal=True) for one, other in _both(stored, who.mapping)]
     )
-    mapped = pl.concat([stored, bill.mapping.select(stored.columns)])
+    mapped = pl.concat([stored, who.mapping.select(stored.columns)])
     touched = mapped.join(customers, on=["source", "customer_id"], how="semi")
     since = pl.lit(as_of).str.to_date()
-    in_force = local_day(pl.col("effective_at"), run.policy.reporting_timezone)
-    begun = bill.changes.filter((in_force > since) & (in_force <= run.as_of))
+    in_force = local_day(pl.col("at"), run.policy.reporting_timezone)
+    begun = _customers_since(con, run).filter((in_force > since) & (in_force <= run.as_of))
+    begun = who.mapping.join(begun, on=["source", "customer_id"], how="semi")
     states = store.read(
         con, "facts.subscription_state", ["account_id", "valid_to"], contract=PUBLISHED["facts.subscription_state"]
     )
     due = states.filter((pl.col("valid_to") > since) & (pl.col("valid_to") <= run.as_of))
     ids = pl.concat([frame["account_id"] for frame in (touched, moved, begun, due)])
-    return pl.concat([ids, partners_of(bill, ids)]).unique().sort()
+    return _with_partners(who, ids)
 
 
-def partners_of(bill: Billing, accounts: pl.Series) -> pl.Series:
-    """The accounts on whose rows the value of these accounts depends."""
-    return bill.partners.filter(pl.col("account_id").is_in(accounts.implode()))["partner_id"].unique()
+def _customers_since(con: duckdb.DuckDBPyConnection, run: Run) -> pl.DataFrame:
+    """When something about a customer takes effect: source, customer_id, at."""
+    changes = staged(con, run, "subscription_changes", include_deleted=True, columns=("customer_id", "effective_at"))
+    instants = [
+        changes.rename({"effective_at": "at"}),
+        _customers(con, run).drop_nulls("deleted_at").select("source", "customer_id", at="deleted_at"),
+    ]
+    return pl.concat(frame.select("source", "customer_id", "at") for frame in instants)
 
 
 def _versions(con: duckdb.DuckDBPyConnection, run: Run) -> list[str]:
@@ -186,9 +235,9 @@ def _versions(con: duckdb.DuckDBPyConnection, run: Run) -> list[str]:
     return [run.policy.version, run.rules_version, json.dumps(sources)]
 
 
-def mark_recomputed(con: duckdb.DuckDBPyConnection, run: Run, bill: Billing) -> None:
+def mark_recomputed(con: duckdb.DuckDBPyConnection, run: Run, who: Billed) -> None:
     """Notes up to which load, day, policy and rules the stored facts are computed."""
-    store.replace_table(con, CUSTOMER_ACCOUNT, bill.mapping.select(list(_columns(CustomerAccount))), CustomerAccount)
+    store.replace_table(con, CUSTOMER_ACCOUNT, who.mapping.select(list(_columns(CustomerAccount))), CustomerAccount)
     # What is recorded after this day is staged but not in these facts: the next run has to look at every row again.
     load_seq = 0 if _is_look_back(con, run) else next_load_seq(con) - 1
     set_watermark(con, _MARK, "|".join([str(load_seq), run.as_of.isoformat(), *_versions(con, run)]))

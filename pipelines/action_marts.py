@@ -4,7 +4,7 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import Identities, identities
-from pipelines.core import Progress, exchange_rates, ledger_shards, newest_balances
+from pipelines.core import Progress, account_members, exchange_rates, ledger_shards, newest_balances
 from pipelines.run import Run, read, staged, write
 from schemas.contract import polars_schema
 from schemas.tables import PUBLISHED
@@ -41,7 +41,7 @@ def build_segments(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress)
     """Rebuilds `marts.segments`, in shards of accounts: it holds every account in every month."""
     contract = PUBLISHED["marts.segments"]
     crm = surviving_accounts(staged(con, run, "accounts", all_versions=True), identities(con, run).known)
-    attributes = read(con, "facts.account_attributes")
+    attributes = account_members(con)
     with transaction(con):
         replace_table(con, "marts.segments", pl.DataFrame(schema=polars_schema(contract)), contract)
         for accounts, _ in ledger_shards(con, run):
@@ -58,7 +58,7 @@ def build_actions(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
     progress("what is known of each account now")
     policy, as_of = run.policy, run.as_of
     who = identities(con, run)
-    attributes, events = read(con, "facts.account_attributes"), read(con, "facts.churn_event")
+    attributes, events = account_members(con), read(con, "facts.churn_event")
     terms, waiting = read(con, "marts.upcoming_renewals"), read(con, "marts.survey_follow_ups")
     rates = exchange_rates(con, run, terms.select("currency", month=pl.lit(as_of.replace(day=1))))
     tickets, seats, use = (_resolved(con, run, who, table) for table in ("tickets", "seats", "daily_use"))

@@ -4,7 +4,7 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import identities
-from pipelines.core import Progress, exchange_rates, first_day, ledger_shards
+from pipelines.core import Progress, account_members, exchange_rates, first_day, ledger_shards
 from pipelines.run import Run, read, staged, write
 from transforms import identity
 from transforms.churn_reasons import churn_events, churn_reason_sums, churn_reasons, with_churn_reasons
@@ -36,7 +36,7 @@ def build_churn_reasons(con: duckdb.DuckDBPyConnection, run: Run, progress: Prog
     events = read(con, "facts.churn_event")
     rates = exchange_rates(con, run)
     periods = calendars(first_day(con, run), run.as_of)
-    attributes = read(con, "facts.account_attributes")
+    attributes = account_members(con)
     sums = []
     for accounts, ledger in ledger_shards(con, run, events["account_id"].unique().sort()):
         progress(f"reasons of {accounts.len():,} accounts")
@@ -66,7 +66,7 @@ def build_dunning(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
     failed = attempts.filter("is_first_failure")
     needed = failed.select("currency", month=pl.col("first_failed_on").dt.truncate("1mo"))
     rates = exchange_rates(con, run, needed)
-    attributes = read(con, "facts.account_attributes")
+    attributes = account_members(con)
     mart = dunning(attempts, attributes, _net_movements(con), rates, run.policy, run.as_of)
     frames = (attempts, mart)
     return {name: write(con, run, name, frame) for name, frame in zip(DUNNING_TABLES, frames, strict=True)}

@@ -15,8 +15,10 @@ import polars as pl
 
 from pipelines import engines
 from pipelines.accounts import (
+    Billed,
     Billing,
     accounts_to_recompute,
+    billed,
     billing,
     counted_customers,
     identities,
@@ -38,9 +40,11 @@ from transforms.mrr_slices import (
 )
 from transforms.periods import calendar
 from transforms.reporting import month_rates, period_rates
-from transforms.slices import SLICE
+from transforms.slices import DIMENSIONS, SLICE, coded_members, member_codes
 from transforms.subscription_states import subscription_states
+from warehouse import store
 from warehouse.batches import get_watermark, set_watermark
+from warehouse.staging import stored_rows
 from warehouse.store import conform, insert, replace_accounts, replace_table, row_count, transaction
 
 PERIOD_GRAINS = ("month", "quarter", "year")
@@ -62,21 +66,21 @@ class Recomputed:
 
 def build_account_facts(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> Recomputed:
     """Recomputes the accounts with new, changed or due rows and replaces their facts, all or nothing."""
-    bill = billing(con, run)
-    changed = accounts_to_recompute(con, run, bill)
-    everyone = bill.changes["account_id"].unique().sort()
-    wanted = everyone if changed is None else changed
+    who = billed(con, run)
+    changed = accounts_to_recompute(con, run, who)
+    wanted = who.accounts if changed is None else changed
+    rows = stored_rows(con, "subscription_changes") * wanted.len() // max(who.accounts.len(), 1)
     with transaction(con):
         if changed is None:
             for name in ACCOUNT_FACTS:
                 replace_table(con, name, pl.DataFrame(schema=polars_schema(PUBLISHED[name])), PUBLISHED[name])
-        shards = Shards(split(wanted, shards_for(bill.changes.height, run.compute)), partial(_billing_of, bill))
+        shards = Shards(split(wanted, shards_for(rows, run.compute)), partial(_billing_of, con, run, who))
         facts = engines.engine_of(run.compute).each(partial(facts_of_shard, run), shards, progress)
         for accounts, tables in zip(shards.accounts, facts, strict=True):
             for name, frame in tables.items():
                 replace_accounts(con, name, frame, accounts, PUBLISHED[name])
-        mark_recomputed(con, run, bill)
-        done = Recomputed(wanted.len(), everyone.len(), changed is None)
+        mark_recomputed(con, run, who)
+        done = Recomputed(wanted.len(), who.accounts.len(), changed is None)
         set_watermark(con, _LAST, json.dumps(asdict(done)))
     progress(f"{done.accounts:,} of {done.all_accounts:,} accounts recomputed")
     return done
@@ -90,23 +94,15 @@ def last_recomputed(con: duckdb.DuckDBPyConnection) -> Recomputed:
     return Recomputed(**json.loads(noted))
 
 
-def _billing_of(bill: Billing, accounts: pl.Series) -> Frames:
+def _billing_of(con: duckdb.DuckDBPyConnection, run: Run, who: Billed, accounts: pl.Series) -> Frames:
     """What `facts_of_shard` needs for these accounts: the rows of their partners too."""
-    partners = bill.partners.filter(pl.col("account_id").is_in(accounts.implode()))
-    those = pl.concat([accounts, partners["partner_id"]]).unique()
-    changes = bill.changes.filter(pl.col("account_id").is_in(those.implode()))
-    subscriptions = changes["subscription_id"].unique()
-    return {
-        "accounts": accounts.to_frame("account_id"),
-        "changes": changes,
-        "discounts": bill.discounts.filter(pl.col("subscription_id").is_in(subscriptions.implode())),
-        "partners": partners,
-    }
+    bill = billing(con, run, who, accounts)
+    return {"accounts": accounts.to_frame("account_id"), "changes": bill.changes, "discounts": bill.discounts}
 
 
 def facts_of_shard(run: Run, tables: Frames) -> Frames:
     """`account_facts` of what `_billing_of` reads: a pure function, which an engine may call anywhere."""
-    bill = Billing(tables["changes"], tables["discounts"], pl.DataFrame(), tables["partners"])
+    bill = Billing(tables["changes"], tables["discounts"])
     return account_facts(bill, tables["accounts"]["account_id"], run)
 
 
@@ -126,8 +122,7 @@ def account_facts(bill: Billing, accounts: pl.Series, run: Run) -> dict[str, pl.
         for grain in PERIOD_GRAINS
     ]
     frames = [states, days, ledger, pl.concat(periods)]
-    if bill.partners.height:
-        frames = [frame.filter(pl.col("account_id").is_in(accounts.implode())) for frame in frames]
+    frames = [frame.filter(pl.col("account_id").is_in(accounts.implode())) for frame in frames]
     return {name: conform(frame, PUBLISHED[name]) for name, frame in zip(ACCOUNT_FACTS, frames, strict=True)}
 
 
@@ -169,6 +164,12 @@ def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
 
 _ATTRIBUTES = "facts.account_attributes"
 _PLAN_COLUMNS = ("account_id", "plan", "valid_from", "valid_to", "arr_net_minor")
+
+
+def account_members(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """`facts.account_attributes` of all accounts as `with_members` searches it: in codes, read in parts."""
+    found = {name: con.sql(f"SELECT DISTINCT {name} FROM {_ATTRIBUTES}").pl()[name] for name in DIMENSIONS}
+    return coded_members(store.read_parts(con, _ATTRIBUTES, PUBLISHED[_ATTRIBUTES]), member_codes(found))
 
 
 def exchange_rates(con: duckdb.DuckDBPyConnection, run: Run, needed: pl.DataFrame | None = None) -> pl.DataFrame:

@@ -4,8 +4,8 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import identities
-from pipelines.core import Progress, exchange_rates
-from pipelines.run import Run, read, staged, write
+from pipelines.core import Progress, account_members, exchange_rates
+from pipelines.run import Run, staged, write
 from transforms import identity
 from transforms.renewals import contract_terms, renewals
 
@@ -20,7 +20,7 @@ def build_renewals(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress)
     mapping = identity.account_of_refs(contracts.select("source", ref="account_id"), who.mapping, who.known)
     counted, _ = identity.without_excluded(identity.resolve(contracts, mapping, "account_id"))
     terms = contract_terms(counted, run.policy, run.as_of)
-    attributes = read(con, "facts.account_attributes")
+    attributes = account_members(con)
     needed = counted.select("currency", month=pl.col("term_start").dt.truncate("1mo"))
     rates = exchange_rates(con, run, needed)
     frames = (

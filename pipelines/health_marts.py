@@ -7,7 +7,7 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import Identities, identities
-from pipelines.core import Progress, exchange_rates, first_day
+from pipelines.core import Progress, account_members, exchange_rates, first_day
 from pipelines.run import Run, read, staged, write
 from pipelines.shards import split
 from schemas.contract import polars_schema
@@ -61,7 +61,7 @@ def build_health(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -
     who = identities(con, run)
     use, seats = (_resolved(con, run, who, table) for table in ("daily_use", "seats"))
     company = _company(con, run, use)
-    attributes = read(con, "facts.account_attributes")
+    attributes = account_members(con)
     sums, cases = [], []
     with store.transaction(con):
         over = _months_over(con, run)
@@ -89,7 +89,7 @@ def build_health(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -
 def build_upcoming_renewals(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> pl.DataFrame:
     """Rebuilds `marts.upcoming_renewals`, with the health of each account."""
     progress("renewals to come")
-    terms, attributes = read(con, "facts.contract_term"), read(con, "facts.account_attributes")
+    terms, attributes = read(con, "facts.contract_term"), account_members(con)
     scores = read(con, SCORE, terms["account_id"], ["account_id", "month", "score", "band"])
     frame = upcoming_renewals(terms, attributes, scores, run.policy, run.as_of)
     return write(con, run, UPCOMING_TABLES[0], frame)

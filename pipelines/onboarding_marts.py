@@ -4,8 +4,8 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import identities
-from pipelines.core import Progress
-from pipelines.run import Run, read, staged, write
+from pipelines.core import Progress, account_members
+from pipelines.run import Run, staged, write
 from transforms import identity
 from transforms.onboarding import milestones_due, onboarding, onboardings, outcomes_due
 
@@ -28,7 +28,7 @@ def build_onboarding(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
     accounts = onboardings(reached, contracts, run.as_of)
     milestones = milestones_due(reached, run.as_of)
     outcomes = outcomes_due(agreed, run.as_of)
-    attributes = read(con, "facts.account_attributes")
+    attributes = account_members(con)
     frames = (
         accounts,
         milestones,

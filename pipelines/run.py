@@ -78,12 +78,16 @@ def staged(
     *,
     include_deleted: bool = False,
     all_versions: bool = False,
+    columns: Sequence[str] | None = None,
+    wanted: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The rows of a source table as known at `as_of`, of the sources that sources.yaml names; ids as `with_own_ids`.
 
-    A table never loaded reads as empty. `all_versions`: also what a row said before it changed.
+    A table never loaded reads as empty. `all_versions`: also what a row said before it changed. `columns`, `wanted`: as
+    `staging.current` has them.
     """
-    read_rows = staging.versions if all_versions else partial(staging.current, include_deleted=include_deleted)
+    newest = partial(staging.current, include_deleted=include_deleted, columns=columns, wanted=wanted)
+    read_rows = staging.versions if all_versions else newest
     rows = read_rows(con, table, CONTRACTS[table], run.as_of)
     if run.sources is not None:
         named = [source for source, tables in run.sources.items() if table in tables]

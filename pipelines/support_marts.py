@@ -4,7 +4,7 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import identities
-from pipelines.core import Progress, customer_counts
+from pipelines.core import Progress, account_members, customer_counts
 from pipelines.run import Run, read, staged, write
 from transforms import identity
 from transforms.customer_days import customer_days
@@ -21,7 +21,7 @@ def build_support(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
     refs = pl.concat([frame.select("source", ref="account_ref") for frame in sources])
     mapping = identity.account_of_refs(refs, who.mapping, who.known)
     asked, viewed = (identity.resolve(frame, mapping, "account_ref") for frame in sources)
-    attributes = read(con, "facts.account_attributes")
+    attributes = account_members(con)
     facts = tickets(asked, staged(con, run, "ticket_replies"), run.policy, run.as_of)
     customers = customer_days(read(con, "facts.account_day"), customer_counts(con), attributes, run.as_of)
     frames = (

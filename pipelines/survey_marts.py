@@ -4,8 +4,8 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import identities
-from pipelines.core import Progress
-from pipelines.run import Run, read, staged, write
+from pipelines.core import Progress, account_members
+from pipelines.run import Run, staged, write
 from transforms import identity
 from transforms.surveys import survey_answers, survey_follow_ups, survey_response_rates, survey_scores
 
@@ -31,7 +31,7 @@ def build_surveys(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) 
         for frame in (responses, invitations)
     )
     answers = survey_answers(answered, surveys, run.policy, run.as_of)
-    attributes = read(con, "facts.account_attributes")
+    attributes = account_members(con)
     frames = (
         answers,
         survey_scores(answers, attributes, run.policy, run.as_of),

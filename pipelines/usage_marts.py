@@ -6,7 +6,7 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import Identities, identities
-from pipelines.core import Progress, customer_counts
+from pipelines.core import Progress, account_members, customer_counts
 from pipelines.run import Run, read, staged, write
 from transforms import identity
 from transforms.adoption import Sources, Sums, adoption, adoption_sums, feature_adoption, usage_days
@@ -40,12 +40,13 @@ def _resolved(rows: pl.DataFrame, who: Identities) -> pl.DataFrame:
 def _sums(
     con: duckdb.DuckDBPyConnection, run: Run, use: pl.DataFrame, seats: pl.DataFrame, first_use: date | None
 ) -> Sums:
-    attributes, days = read(con, "facts.account_attributes"), read(con, "facts.account_day")
-    entitlements = staged(con, run, "feature_entitlements")
-    ids = pl.concat([frame["account_id"] for frame in (use, seats, days)]).unique().sort()
+    attributes, entitlements = account_members(con), staged(con, run, "feature_entitlements")
+    changed = con.sql("SELECT DISTINCT account_id FROM facts.account_day").pl()
+    ids = pl.concat([frame["account_id"] for frame in (use, seats, changed)]).unique().sort()
     parts = []
     for start in range(0, max(ids.len(), 1), ACCOUNTS_PER_SHARD):
         accounts = ids.slice(start, ACCOUNTS_PER_SHARD)
-        known = Sources(use, seats, days, read(con, "facts.subscription_state", accounts), attributes).of(accounts)
+        days, states = (read(con, name, accounts) for name in ("facts.account_day", "facts.subscription_state"))
+        known = Sources(use, seats, days, states, attributes).of(accounts)
         parts.append(adoption_sums(known, entitlements, first_use or run.as_of, run.as_of))
     return Sums.add_up(parts)

@@ -4,7 +4,7 @@ import duckdb
 import polars as pl
 
 from pipelines.accounts import Identities, identities
-from pipelines.core import Progress, customer_counts, exchange_rates
+from pipelines.core import Progress, account_members, customer_counts, exchange_rates
 from pipelines.run import Run, read, staged, write
 from schemas.tables import PUBLISHED
 from transforms import identity
@@ -35,7 +35,7 @@ def build_value(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) ->
     """Rebuilds costs, invoiced revenue, lifetime value and survival."""
     who = identities(con, run)
     days = read(con, "facts.account_day", columns=_DAY_COLUMNS)
-    attributes = read(con, "facts.account_attributes")
+    attributes = account_members(con)
     customers = customer_days(days, customer_counts(con), attributes, run.as_of)
     progress("costs")
     bookings = _bookings(con, run, who)

@@ -160,7 +160,7 @@ def accounts_now(
         .filter(runs.ends("account_id"))
         .select("account_id", "churn_type", "churn_reason", churned_on="day")
     )
-    roster = attributes.select("account_id").unique().sort("account_id")
+    roster = attributes.select(pl.col("account_id").cast(pl.String)).unique().sort("account_id")
     rows = (
         with_members(roster.with_columns(period_start=pl.lit(as_of)), attributes)
         .join(days.select("account_id", "closing_state", "first_paid_date"), on="account_id", how="left")

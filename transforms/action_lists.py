@@ -28,7 +28,7 @@ def action_list(
 
     Grain: account x reason. Rows that belong to no known account are left out. Definitions section 16.
     """
-    known = attributes.select("account_id").unique()
+    known = attributes.select(pl.col("account_id").cast(pl.String)).unique()
     rows = pl.concat([rows.select(pl.lit(reason).alias("reason"), *_LIST) for reason, rows in lists]).join(
         known, on="account_id", how="semi"
     )

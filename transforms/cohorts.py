@@ -12,7 +12,7 @@ from transforms.money import convert
 from transforms.periods import next_period, period_start
 from transforms.rates import Rate, with_rates
 from transforms.reporting import period_rates
-from transforms.slices import COUNTED, ROWS, SLICE, balances_at, sum_by_member, with_members
+from transforms.slices import COUNTED, ROWS, SLICE, balances_at, sum_by_member, with_member_codes
 
 COHORT_GRAINS = ("month", "quarter", "year")
 _CELL = ["cohort_start", "period_start"]
@@ -216,7 +216,7 @@ def _by_member(
     """Sums by the member that an account has at the end of its first period."""
     valued = rows.select("account_id", *keys, **COUNTED, **measures)
     after_first = valued.select("account_id", period_start=next_period(pl.col("cohort_start"), grain))
-    members = with_members(after_first, attributes).drop("account_id", "period_start")
+    members = with_member_codes(after_first, attributes).drop("account_id", "period_start")
     return sum_by_member(
         pl.concat([valued, members], how="horizontal"), keys, {name: pl.col(name) for name in (ROWS, *measures)}
     )

@@ -25,7 +25,7 @@ from transforms.movements import (
 from transforms.mrr_ledger import LEVELS
 from transforms.periods import GRAINS
 from transforms.reporting import in_reporting_currency, period_rates
-from transforms.slices import COUNTED, DIMENSIONS, ROWS, SLICE, balances_at, complete, sum_by_member, with_members
+from transforms.slices import COUNTED, DIMENSIONS, ROWS, SLICE, balances_at, complete, sum_by_member, with_member_codes
 
 PAYING = "paying_customers"
 SERIES = ("gross", "net")
@@ -98,7 +98,7 @@ def movement_sums(
     }
     opening_sums = [
         sum_by_member(
-            with_members(rows.with_columns(_is_paying("arr_minor").alias(PAYING)), attributes),
+            with_member_codes(rows.with_columns(_is_paying("arr_minor").alias(PAYING)), attributes),
             ["currency", "period_start"],
             COUNTED | _columns(MONEY_LEVELS),
         ).select(pl.lit(basis).alias("basis"), pl.all())
@@ -127,7 +127,7 @@ def _grain_sums(
     grain_rates = period_rates(rates, calendar, as_of)
     keys = ["currency", "period_start"]
     fx = sum_by_member(
-        with_members(_fx_impact(ledger, grain_rates, policy), attributes),
+        with_member_codes(_fx_impact(ledger, grain_rates, policy), attributes),
         keys,
         {f"fx_{name}": value for name, value in (COUNTED | _columns(LEVELS)).items()},
     )
@@ -146,7 +146,7 @@ def _grain_sums(
             native = net_movements(ledger, facts, grain)
         reporting = in_reporting_currency(native, grain_rates, by_account, policy)
         for basis, rows, impact in (("native", native, fx.clear()), ("reporting", reporting, fx)):
-            sums = _sums_of_grain(grain, with_members(rows, attributes), keys, changes, measures)
+            sums = _sums_of_grain(grain, with_member_codes(rows, attributes), keys, changes, measures)
             yield _with_fx(sums, impact).select(
                 pl.lit(grain).alias("grain"), pl.lit(series).alias("series"), pl.lit(basis).alias("basis"), pl.all()
             )
@@ -190,11 +190,11 @@ def customer_sums(
         for name in CUSTOMER_LEVELS
     }
     return Sums(
-        sum_by_member(with_members(opening, attributes), ["period_start"], COUNTED | _columns(CUSTOMER_LEVELS)),
+        sum_by_member(with_member_codes(opening, attributes), ["period_start"], COUNTED | _columns(CUSTOMER_LEVELS)),
         pl.concat(
             _sums_of_grain(
                 grain,
-                with_members(account_periods(days, grain), attributes),
+                with_member_codes(account_periods(days, grain), attributes),
                 ["period_start"],
                 changes,
                 customer_measures(policy),

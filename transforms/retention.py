@@ -9,7 +9,7 @@ from schemas.policy import Policy
 from transforms.mrr_slices import reporting_balances
 from transforms.rates import Rate, with_rates
 from transforms.reporting import period_rates
-from transforms.slices import COUNTED, ROWS, SLICE, balances_at, sum_by_member, with_members
+from transforms.slices import COUNTED, ROWS, SLICE, balances_at, sum_by_member, with_member_codes
 
 TRAILING_GRAINS = ("month", "quarter", "year")
 _INDEX = ["grain", "currency", "period_start", *SLICE]
@@ -194,4 +194,4 @@ def _compare(then: pl.DataFrame, now: pl.DataFrame, attributes: pl.DataFrame) ->
         .sort(keys)
     )
     measures = COUNTED | {name: pl.col(name) for name in ("then_arr_minor", "now_arr_minor", "kept_arr_minor")}
-    return sum_by_member(with_members(pairs, attributes), ["currency", "period_start"], measures)
+    return sum_by_member(with_member_codes(pairs, attributes), ["currency", "period_start"], measures)

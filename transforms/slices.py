@@ -4,7 +4,7 @@ A slice is a period x dimension x member. Members are frozen at the start of the
 (decision 13), so opening + movements = closing holds for every member.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -23,42 +23,83 @@ def with_members(rows: pl.DataFrame, attributes: pl.DataFrame) -> pl.DataFrame:
     """Adds the account's member of each dimension at the start of the month of `period_start`.
 
     `attributes`: account_id, month (first day of the month from which the row holds; the account's first row holds
-    since ever), one column per dimension. Accounts without attributes are `unassigned`.
+    since ever), one column per dimension; or what `coded_members` makes of these. Accounts without attributes are
+    `unassigned`.
     """
-    ids = attributes["account_id"]
-    codes = ids.dtype if isinstance(ids.dtype, pl.Enum) else pl.Enum(ids.unique().sort())
-    account = pl.col("account_id").cast(codes, strict=False).to_physical().cast(pl.Int64)
-    # One integer that sorts by account and then by month.
-    since = account * _DAYS + pl.col("month").to_physical().cast(pl.Int64) + _DAYS // 2
-    members = attributes.with_columns(_account=account, _since=since).sort("_since")
-    known_since = members.select(
-        pl.when(runs.starts("_account")).then(pl.col("_account") * _DAYS).otherwise("_since")
-    ).to_series()
-    wanted = rows.select("account_id", month=pl.col("period_start").dt.truncate("1mo")).select(
-        account.alias("account"), since.alias("since")
-    )
-    newest = known_since.search_sorted(wanted["since"], side="right").cast(pl.Int64) - 1
+    return with_member_codes(rows, attributes).with_columns(pl.col(*DIMENSIONS).cast(pl.String))
+
+
+def with_member_codes(rows: pl.DataFrame, attributes: pl.DataFrame) -> pl.DataFrame:
+    """As `with_members`, but members are codes where `attributes` has codes: text takes most of the time of sums."""
+    known = attributes if _SINCE in attributes.columns else _ready(attributes)
+    accounts = _codes_of(rows["account_id"], known.schema["account_id"])
+    wanted = rows.select(account=accounts, month=pl.col("period_start").dt.truncate("1mo"))
+    since = wanted.select(_since("account")).to_series()
+    newest = known[_SINCE].search_sorted(since, side="right").cast(pl.Int64) - 1
     position = wanted.select(pl.when(newest >= 0).then(newest)).to_series()
-    is_own = members["_account"].gather(position) == wanted["account"]
+    is_own = known["account_id"].to_physical().gather(position) == wanted["account"]
     found = wanted.select(pl.when(is_own).then(position)).to_series()
-    of_rows = members.select(pl.col(*DIMENSIONS).gather(found).fill_null(UNASSIGNED))
+    of_rows = known.select(pl.col(*DIMENSIONS).gather(found).fill_null(UNASSIGNED))
     return pl.concat([rows, of_rows], how="horizontal")
 
 
 _DAYS = 1 << 23
 """More days than a date can have."""
+_SINCE = "_since"
+
+
+def _codes_of(ids: pl.Series, codes: pl.DataType) -> pl.Series:
+    """The codes of these ids; null for one that has none."""
+    if not isinstance(codes, pl.Enum):
+        raise TypeError(f"accounts are not coded, but {codes}")
+    if ids.dtype == codes:
+        return ids.to_physical().cast(pl.Int64)
+    # A cast to codes would look at every account there is, however few are asked for.
+    names, wanted = codes.categories, ids.cast(pl.String)
+    place = names.search_sorted(wanted).cast(pl.Int64)
+    position = pl.select(pl.when(place < names.len()).then(place)).to_series()
+    return pl.select(pl.when(names.gather(position) == wanted).then(position)).to_series()
+
+
+def _since(account: str) -> pl.Expr:
+    """One integer that sorts by account and then by month."""
+    return pl.col(account) * _DAYS + pl.col("month").to_physical().cast(pl.Int64) + _DAYS // 2
+
+
+def _ready(attributes: pl.DataFrame) -> pl.DataFrame:
+    """Attributes to be searched for members: sorted, with one integer per row that tells from when on it holds."""
+    ids = attributes["account_id"]
+    codes = ids.dtype if isinstance(ids.dtype, pl.Enum) else pl.Enum(ids.unique().sort())
+    rows = attributes.with_columns(pl.col("account_id").cast(codes)).with_columns(
+        _account=pl.col("account_id").to_physical().cast(pl.Int64)
+    )
+    sorted_rows = rows.with_columns(_since("_account").alias(_SINCE)).sort(_SINCE)
+    is_first = runs.starts("_account")
+    return sorted_rows.with_columns(
+        pl.when(is_first).then(pl.col("_account") * _DAYS).otherwise(_SINCE).alias(_SINCE)
+    ).drop("_account")
 
 
 def coded_ids(*frames: pl.DataFrame) -> list[pl.DataFrame]:
     """The frames with account ids as codes in the order of the ids: text would take most of the time of grouping."""
-    ids = pl.Enum(pl.concat([frame["account_id"] for frame in frames]).unique().sort())
-    return [frame.with_columns(pl.col("account_id").cast(ids)) for frame in frames]
+    ids = pl.Enum(pl.concat([frame["account_id"].cast(pl.String) for frame in frames]).unique().sort())
+    # What attributes are searched by is made of the codes that they had.
+    return [frame.drop(_SINCE, strict=False).with_columns(pl.col("account_id").cast(ids)) for frame in frames]
 
 
-def coded_members(attributes: pl.DataFrame) -> pl.DataFrame:
-    """The attributes with the members of each dimension as codes: `sum_by_member` gives them back as text."""
-    members = {name: pl.concat([attributes[name], pl.Series([UNASSIGNED])]).unique().sort() for name in DIMENSIONS}
-    return attributes.with_columns(pl.col(name).cast(pl.Enum(names)) for name, names in members.items())
+def coded_members(attributes: pl.DataFrame | Iterable[pl.DataFrame], codes: Mapping[str, pl.Enum]) -> pl.DataFrame:
+    """The attributes, whole or in parts, with members as codes, ready to be searched once for all `with_members`.
+
+    `codes`: `member_codes`. As text, the members of many accounts take four times the memory.
+    """
+    parts = [attributes] if isinstance(attributes, pl.DataFrame) else attributes
+    return _ready(pl.concat(part.with_columns(pl.col(name).cast(codes[name]) for name in codes) for part in parts))
+
+
+def member_codes(members: Mapping[str, pl.Series]) -> dict[str, pl.Enum]:
+    """The codes of the members of each dimension, in their order. `members`: all that occur."""
+    nobody = pl.Series([UNASSIGNED])
+    return {name: pl.Enum(pl.concat([found, nobody]).unique().sort()) for name, found in members.items()}
 
 
 def sum_by_member(

@@ -241,15 +241,20 @@ def current(
     as_of: date,
     *,
     include_deleted: bool = False,
+    columns: Sequence[str] | None = None,
+    wanted: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The rows as they were known on a day: the newest version recorded by then of each source and key.
 
     One row per source and key, in no particular order; columns of the contract, the source and `recorded_on`.
     Deleted rows are left out; with `include_deleted` they are there with their last content, and `deleted_on` is a
     further column. A missing table reads as an empty frame.
+    `columns`: these and the source alone, and every combination once. `wanted`: rows whose values in the columns of
+    this frame are those of one of its rows.
     """
-    columns = [*polars_schema(contract), source_column(contract), "recorded_on"]
-    columns += ["deleted_on"] if include_deleted else []
+    distinct = "" if columns is None else "DISTINCT "
+    versions = ["recorded_on", *(["deleted_on"] if include_deleted else [])] if columns is None else []
+    columns = [*(columns or polars_schema(contract)), source_column(contract), *versions]
     if not store.table_exists(con, staging_table(table)):
         return _empty_versions(contract).select(columns)
     name = names.relation(staging_table(table))
@@ -262,9 +267,16 @@ def current(
         newest = f"rowid IN (SELECT arg_max(rowid, load_seq) FROM {name} WHERE recorded_on <= ? GROUP BY {keys})"
         parameters = [as_of]
     alive = "" if include_deleted else " AND deleted_on IS NULL"
-    query = f"SELECT {names.columns(columns)} FROM {name} WHERE {newest}{alive}"
+    some = "" if wanted is None else f" SEMI JOIN wanted USING ({names.columns(wanted.columns)})"
+    query = f"SELECT {distinct}{names.columns(columns)} FROM (FROM {name} WHERE {newest}{alive}){some}"
     rows: pl.DataFrame = con.sql(query, params=parameters).pl()
     return rows
+
+
+def stored_rows(con: duckdb.DuckDBPyConnection, table: str) -> int:
+    """How many rows are stored of a source table, former versions too; 0 where it was never loaded."""
+    name = staging_table(table)
+    return store.row_count(con, name) if store.table_exists(con, name) else 0
 
 
 def versions(con: duckdb.DuckDBPyConnection, table: str, contract: type[Contract], as_of: date) -> pl.DataFrame:

@@ -242,6 +242,17 @@ def read(
     return _of_accounts(con, query, _account_ids(accounts))
 
 
+def read_parts(con: duckdb.DuckDBPyConnection, name: str, contract: type[Contract]) -> Iterator[pl.DataFrame]:
+    """The rows of a table in parts, at least one, in no particular order. One is in memory at a time."""
+    yield empty_frame(contract)
+    query = f"SELECT {names.columns(list(polars_schema(contract)))} FROM {names.relation(name)}"
+    for batch in con.sql(query).to_arrow_reader(_ROWS_A_PART):
+        yield pl.DataFrame(pl.from_arrow(batch))
+
+
+_ROWS_A_PART = 500_000
+
+
 def _of_accounts(con: duckdb.DuckDBPyConnection, query: str, wanted: pl.DataFrame) -> pl.DataFrame:
     rows: pl.DataFrame = con.sql(f"{query} WHERE account_id IN (SELECT account_id FROM wanted)").pl()
     return rows

@@ -12,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipelines import core, loading
-from pipelines.accounts import Billing, billing
+from pipelines.accounts import Billing, billed, billing
 from pipelines.config import Compute, SampleSource, Source, load_settings
 from pipelines.run import Run, read
 from pipelines.steps import STEPS
@@ -62,8 +62,8 @@ class House:
     def from_scratch(self, as_of: date) -> Frames:
         """The facts of all accounts, reckoned at once from what is staged."""
         run = Run(as_of, self.policy)
-        bill = billing(self.con, run)
-        facts = core.account_facts(bill, bill.changes["account_id"].unique(), run)
+        who = billed(self.con, run)
+        facts = core.account_facts(billing(self.con, run, who, who.accounts), who.accounts, run)
         return {name: frame.sort(key_columns(PUBLISHED[name])) for name, frame in facts.items()}
 
     def marts(self, as_of: date) -> Frames:
