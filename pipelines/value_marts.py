@@ -5,7 +5,7 @@ import polars as pl
 
 from pipelines.accounts import Identities, identities
 from pipelines.core import Progress, account_members, customer_counts, exchange_rates
-from pipelines.run import Run, read, staged, write
+from pipelines.run import Run, staged, write
 from schemas.tables import PUBLISHED
 from transforms import identity
 from transforms.arpu import invoiced_revenue, revenue_lines
@@ -34,7 +34,7 @@ _DAY_COLUMNS = ("account_id", "day", "opening_state", "closing_state", "first_pa
 def build_value(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:
     """Rebuilds costs, invoiced revenue, lifetime value and survival."""
     who = identities(con, run)
-    days = read(con, "facts.account_day", columns=_DAY_COLUMNS)
+    days = store.read(con, "facts.account_day", _DAY_COLUMNS, contract=PUBLISHED["facts.account_day"])
     attributes = account_members(con)
     customers = customer_days(days, customer_counts(con), attributes, run.as_of)
     progress("costs")

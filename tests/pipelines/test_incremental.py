@@ -2,13 +2,15 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 import polars as pl
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipelines import core, loading
@@ -16,9 +18,11 @@ from pipelines.accounts import Billing, billed, billing
 from pipelines.config import Compute, SampleSource, Source, load_settings
 from pipelines.run import Run, read
 from pipelines.steps import STEPS
-from schemas.contract import key_columns
+from schemas.contract import key_columns, polars_schema
 from schemas.policy import Policy
+from schemas.sources import CONTRACTS
 from schemas.tables import PUBLISHED
+from warehouse import staging
 from warehouse.store import prepare
 
 SAMPLE = SampleSource(kind="sample", accounts=60, seed=7)
@@ -277,6 +281,123 @@ def test_what_changes_an_account_recomputes_it_and_nobody_else(shop, monkeypatch
     assert (done.accounts, done.is_full) == (len(touched), False)
     monkeypatch.undo()
     assert_equal(shop.facts(), shop.from_scratch(as_of))
+
+
+# Items that pass from account to account, and rows, customers and accounts that go
+
+
+class Passed(NamedTuple):
+    """A row of a change: its item, subscription and customer, a day, and whether the next full list still has it."""
+
+    item: str
+    subscription: str
+    customer: str
+    day: int
+    is_ended: bool
+    stays: bool
+
+
+passed_rows = st.lists(
+    st.builds(
+        Passed,
+        st.sampled_from(["i1", "i2", "i3"]),
+        st.sampled_from(["s1", "s2", "s3"]),
+        st.sampled_from("abcdef"),
+        st.integers(1, 40),
+        st.booleans(),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=15, deadline=None)
+@example(
+    # `a` shares a discount with an item of `b`: a mistake, for its row of another subscription is still there.
+    rows=[
+        Passed("i1", "s1", "a", 1, is_ended=False, stays=True),
+        Passed("i2", "s1", "b", 2, is_ended=False, stays=False),
+        Passed("i2", "s2", "c", 3, is_ended=False, stays=True),
+    ],
+    deleted=set(),
+    excluded=set(),
+)
+@given(rows=passed_rows, deleted=st.sets(st.sampled_from("abcdef")), excluded=st.sets(st.sampled_from("abcdef")))
+def test_each_account_by_itself_has_the_facts_that_it_has_among_all(rows, deleted, excluded):
+    """An account needs the rows of those it shares an item with, and these the rows of those they share one with."""
+    con = duckdb.connect()
+    prepare(con)
+
+    def load(table: str, day: date, load_seq: int, found: list[dict[str, object]]) -> None:
+        contract = CONTRACTS[table]
+        frame = pl.DataFrame(found, schema_overrides=polars_schema(contract)).select(
+            pl.col(name) if found and name in found[0] else pl.lit(None, dtype).alias(name)
+            for name, dtype in polars_schema(contract).items()
+        )
+        staging.merge_batch(
+            con,
+            table,
+            contract,
+            frame,
+            source="shop",
+            batch_id=f"b{load_seq}",
+            recorded_on=day,
+            load_seq=load_seq,
+            full_snapshot=True,
+        )
+
+    changes = [
+        {
+            "change_id": str(number),
+            "item_id": row.item,
+            "subscription_id": row.subscription,
+            "customer_id": row.customer,
+            "effective_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=row.day),
+            "status": "ended" if row.is_ended else "active",
+            "kind": "licensed",
+            "unit_amount_minor": 1000 + number,
+            "currency": "USD",
+            "interval": "month",
+        }
+        for number, row in enumerate(rows)
+    ]
+    gone = datetime(2026, 1, 20, tzinfo=UTC)
+    load("subscription_changes", date(2026, 1, 10), 1, changes)
+    load(
+        "subscription_changes", date(2026, 1, 15), 2, [one for one, row in zip(changes, rows, strict=True) if row.stays]
+    )
+    load("customers", date(2026, 1, 15), 3, [{"customer_id": name, "deleted_at": gone} for name in sorted(deleted)])
+    load(
+        "excluded_accounts", date(2026, 1, 15), 4, [{"account_id": name, "reason": "test"} for name in sorted(excluded)]
+    )
+    load(
+        "discounts",
+        date(2026, 1, 15),
+        5,
+        [
+            {
+                "discount_id": name,
+                "subscription_id": name,
+                "duration": "forever",
+                "amount_off_minor": 501,
+                "starts_at": gone,
+            }
+            for name in ("s1", "s2", "s3")
+        ],
+    )
+    for as_of in (date(2026, 1, 12), date(2026, 3, 1)):
+        run = Run(as_of, Policy())
+        who = billed(con, run)
+        together, alone = (
+            [core.account_facts(billing(con, run, who, some), some, run) for some in shards]
+            for shards in ([who.accounts], [pl.Series([account]) for account in who.accounts])
+        )
+        for name in core.ACCOUNT_FACTS if alone else ():
+            key = key_columns(PUBLISHED[name])
+            found = pl.concat([frames[name] for frames in alone]).sort(key)
+            assert_frame_equal(found, together[0][name].sort(key))
+    con.close()
 
 
 def test_a_row_that_was_refused_as_an_orphan_counts_once_its_parent_is_there(shop):

@@ -1,6 +1,7 @@
 """Members frozen at the start of the month, and sums by member, against plain Python."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import date
 
 import polars as pl
@@ -8,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.slices import ALL, DIMENSIONS, UNASSIGNED, coded_ids, sum_by_member, with_members
+from transforms.slices import (
+    ALL,
+    DIMENSIONS,
+    UNASSIGNED,
+    coded_ids,
+    coded_members,
+    member_codes,
+    sum_by_member,
+    with_members,
+)
 
 MONTHS = [date(year, month, 1) for year in (1969, 2024, 2025) for month in (1, 5, 12)]
 DAYS = [date(1968, 2, 3), *(month.replace(day=day) for month in MONTHS for day in (1, 17))]
@@ -46,12 +56,30 @@ def member_number(history: dict[str, dict[date, int]], account: str, day: date) 
     return months[max(until) if until else min(months)]
 
 
-@pytest.mark.parametrize("coded", [False, True])
+def searchable(attributes: pl.DataFrame) -> pl.DataFrame:
+    """The attributes in codes, from parts in another order."""
+    codes = member_codes({name: attributes[name].unique() for name in DIMENSIONS})
+    return coded_members((attributes.slice(start, 2) for start in (2, 0, 4, *range(6, 40, 2))), codes)
+
+
+WAYS: dict[str, Callable[[pl.DataFrame, pl.DataFrame], tuple[pl.DataFrame, ...]]] = {
+    "text": lambda rows, attributes: (rows, attributes),
+    "codes of both": lambda rows, attributes: tuple(coded_ids(rows, attributes)),
+    "members ready to be searched": lambda rows, attributes: (rows, searchable(attributes)),
+    "members in other codes than before": lambda rows, attributes: tuple(coded_ids(rows, searchable(attributes))),
+    "some accounts of members that are ready": lambda rows, attributes: (
+        rows,
+        searchable(pl.concat([attributes, attributes.with_columns(account_id=pl.lit("b2"))])).filter(
+            pl.col("account_id").is_in(pl.Series(ACCOUNTS).implode())
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 @given(history=histories, found=moves)
-def test_an_account_has_the_members_of_the_start_of_the_month(coded, history, found):
-    rows, attributes = rows_of(found), attributes_of(history)
-    if coded:
-        rows, attributes = coded_ids(rows, attributes)
+def test_an_account_has_the_members_of_the_start_of_the_month(way, history, found):
+    rows, attributes = way(rows_of(found), attributes_of(history))
     numbers = [member_number(history, account, day) for account, day, _ in found]
     result = with_members(rows, attributes)
     assert result["amount"].to_list() == [amount for _, _, amount in found], "the order of the rows is kept"

@@ -141,6 +141,27 @@ def test_what_a_full_snapshot_lacks_is_deleted_from_that_day_on(con: duckdb.Duck
     assert merge(con, THIRD, 3, ("i1", SINCE, "c1", 1), full_snapshot=True).tombstoned == 0
 
 
+@pytest.mark.parametrize("as_of", [SECOND, THIRD], ids=["a former day", "the newest"])
+def test_some_columns_are_read_once_per_combination_and_some_rows_by_their_values(con, as_of) -> None:
+    merge(con, FIRST, 1, ("i1", SINCE, "c1", 1), ("i2", SINCE, "c1", 2), ("i3", SINCE, "c2", 3))
+    merge(con, FIRST, 2, ("i1", SINCE, "c1", 4), ("i4", SINCE, "c3", 3), source="paddle")
+    merge(con, SECOND, 3, ("i1", SINCE, "c1", 1), ("i2", SINCE, "c2", 2), full_snapshot=True)
+    merge(con, THIRD, 4, ("i9", SINCE, "c1", 9), source="paddle")
+
+    def read(**options: Any) -> list[tuple[Any, ...]]:
+        return sorted(staging.current(con, "owners", Owners, as_of, **options).rows())
+
+    paddle = [("i9", "paddle")] if as_of == THIRD else []
+    assert read(columns=["customer_id"]) == [("c1", "paddle"), ("c1", "stripe"), ("c2", "stripe"), ("c3", "paddle")]
+    assert len(read(columns=["customer_id"], include_deleted=True)) == 4
+    wanted = pl.DataFrame({"source": ["stripe", "stripe", "paddle"], "customer_id": ["c2", "c9", "c1"]})
+    of_both = [("i1", "paddle"), ("i2", "stripe"), *paddle]
+    assert read(columns=["item_id"], wanted=wanted) == of_both
+    assert read(columns=["item_id"], wanted=wanted, include_deleted=True) == sorted([*of_both, ("i3", "stripe")])
+    assert [(row[0], row[4]) for row in read(wanted=wanted)] == of_both
+    assert read(wanted=wanted.clear()) == []
+
+
 def test_a_deleted_row_that_comes_back_is_a_change(con: duckdb.DuckDBPyConnection) -> None:
     merge(con, FIRST, 1, ("i1", SINCE, "c1", 1))
     merge(con, SECOND, 2, ("i2", SINCE, "c1", 1), full_snapshot=True)
