@@ -132,13 +132,10 @@ def all_changes(con: duckdb.DuckDBPyConnection, run: Run, who: Identities) -> pl
     return identity.resolve(changes, who.mapping, "customer_id")
 
 
-def partners_of(who: Billed, accounts: pl.Series) -> pl.DataFrame:
-    """The pairs of accounts of which the first is one of these, and has a value that depends on rows of the second."""
-    return who.partners.filter(pl.col("account_id").is_in(accounts.implode()))
-
-
 def _with_partners(who: Billed, accounts: pl.Series) -> pl.Series:
-    return pl.concat([accounts, partners_of(who, accounts)["partner_id"]]).unique().sort()
+    """These accounts and those on whose rows their value depends."""
+    partners = who.partners.filter(pl.col("account_id").is_in(accounts.implode()))["partner_id"]
+    return pl.concat([accounts, partners]).unique().sort()
 
 
 def _customers_of(who: Billed, accounts: pl.Series) -> pl.DataFrame:

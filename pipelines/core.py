@@ -168,6 +168,7 @@ _PLAN_COLUMNS = ("account_id", "plan", "valid_from", "valid_to", "arr_net_minor"
 
 def account_members(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """`facts.account_attributes` of all accounts as `with_members` searches it: in codes, read in parts."""
+    store.ensure_table(con, _ATTRIBUTES, PUBLISHED[_ATTRIBUTES])
     found = {name: con.sql(f"SELECT DISTINCT {name} FROM {_ATTRIBUTES}").pl()[name] for name in DIMENSIONS}
     return coded_members(store.read_parts(con, _ATTRIBUTES, PUBLISHED[_ATTRIBUTES]), member_codes(found))
 

@@ -128,7 +128,7 @@ def open_sums_of_shard(known: Known, tables: Frames) -> Frames:
 
 
 def _coded(attributes: pl.DataFrame) -> pl.DataFrame:
-    return coded_members(attributes, member_codes({name: attributes[name] for name in DIMENSIONS}))
+    return coded_members([attributes], member_codes({name: attributes[name] for name in DIMENSIONS}))
 
 
 def _open_trailing(known: Known, ledger: pl.DataFrame, members: pl.DataFrame) -> Frames:

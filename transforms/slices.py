@@ -87,12 +87,11 @@ def coded_ids(*frames: pl.DataFrame) -> list[pl.DataFrame]:
     return [frame.drop(_SINCE, strict=False).with_columns(pl.col("account_id").cast(ids)) for frame in frames]
 
 
-def coded_members(attributes: pl.DataFrame | Iterable[pl.DataFrame], codes: Mapping[str, pl.Enum]) -> pl.DataFrame:
-    """The attributes, whole or in parts, with members as codes, ready to be searched once for all `with_members`.
+def coded_members(parts: Iterable[pl.DataFrame], codes: Mapping[str, pl.Enum]) -> pl.DataFrame:
+    """The attributes, of which these are the parts, with members as codes, ready to be searched by `with_members`.
 
     `codes`: `member_codes`. As text, the members of many accounts take four times the memory.
     """
-    parts = [attributes] if isinstance(attributes, pl.DataFrame) else attributes
     return _ready(pl.concat(part.with_columns(pl.col(name).cast(codes[name]) for name in codes) for part in parts))
 
 
