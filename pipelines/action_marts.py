@@ -46,9 +46,11 @@ def build_segments(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress)
         replace_table(con, "marts.segments", pl.DataFrame(schema=polars_schema(contract)), contract)
         for accounts, _ in ledger_shards(con, run):
             progress(f"segments of {accounts.len():,} accounts")
-            those = pl.col("account_id").is_in(accounts.implode())
             rows = segment_months(
-                read(con, "facts.account_day", accounts), attributes.filter(those), crm.filter(those), run.as_of
+                read(con, "facts.account_day", accounts),
+                attributes,
+                crm.filter(pl.col("account_id").is_in(accounts.implode())),
+                run.as_of,
             ).with_columns(policy_version=pl.lit(run.policy.version))
             replace_accounts(con, "marts.segments", rows, accounts, contract)
 

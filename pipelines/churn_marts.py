@@ -44,8 +44,7 @@ def build_churn_reasons(con: duckdb.DuckDBPyConnection, run: Run, progress: Prog
         days, resolved = (
             with_churn_reasons(rows, of_shard) for rows in (read(con, "facts.account_day", accounts), ledger)
         )
-        members = attributes.filter(pl.col("account_id").is_in(accounts.implode()))
-        sums.append(churn_reason_sums(resolved, days, of_shard, members, rates, periods, run.policy, run.as_of))
+        sums.append(churn_reason_sums(resolved, days, of_shard, attributes, rates, periods, run.policy, run.as_of))
     retention = con.sql("SELECT * FROM marts.retention WHERE basis = 'reporting' AND grain <> 'day'").pl()
     mart = churn_reasons(add_up(sums), retention, _net_movements(con), run.policy)
     return write(con, run, "marts.churn_reasons", mart)

@@ -76,8 +76,7 @@ def build_health(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -
             known = _facts(con, accounts, use, seats)
             new = health_scores(health_values(known, company, ends, run.policy), run.policy)
             scores = _with_history(con, over, new, accounts)
-            those = pl.col("account_id").is_in(accounts.implode())
-            sums.append(health_sums(scores, attributes.filter(those), run.as_of))
+            sums.append(health_sums(scores, attributes, run.as_of))
             cases.append(backtest_cases(scores, known.days, run.as_of))
     marts = {
         "marts.health": health(sums, run.policy, run.as_of),

@@ -37,7 +37,8 @@ class Sources(NamedTuple):
     """What is known of some accounts: all of it, for each of them.
 
     `use`, `seats`: the source contracts with `source` and the account resolved; `days`: facts.account_day; `states`:
-    facts.subscription_state (account_id, plan, status, valid_from, valid_to); `attributes`: members by month.
+    facts.subscription_state (account_id, plan, status, valid_from, valid_to); `attributes`: members by month,
+    as `with_members` takes them.
     """
 
     use: pl.DataFrame
@@ -47,12 +48,19 @@ class Sources(NamedTuple):
     attributes: pl.DataFrame
 
     def of(self, accounts: pl.Series) -> "Sources":
-        """What is known of these accounts."""
-        return Sources(*(frame.filter(pl.col("account_id").is_in(accounts.implode())) for frame in self))
+        """What is known of these accounts; the members are those of all, of whom others are not looked up."""
+        those = pl.col("account_id").is_in(accounts.implode())
+        return self._replace(
+            use=self.use.filter(those),
+            seats=self.seats.filter(those),
+            days=self.days.filter(those),
+            states=self.states.filter(those),
+        )
 
     def coded(self) -> "Sources":
         """The same with account ids as codes: grouping and joining on text would take most of the time."""
-        return Sources(*coded_ids(*self))
+        use, seats, days, states = coded_ids(self.use, self.seats, self.days, self.states)
+        return Sources(use, seats, days, states, self.attributes)
 
 
 class Sums(NamedTuple):
