@@ -46,12 +46,14 @@ class Billed:
 
     `mapping`: the account of every billing customer. `accounts`: those that count and have subscription changes,
     sorted. `partners`: pairs of accounts (account_id, partner_id) that share a subscription or have passed an item on,
-    so that the value of one depends on rows of the other.
+    so that the value of one depends on rows of the other. `prices` and `discounts`: of all, read once.
     """
 
     mapping: pl.DataFrame
     accounts: pl.Series
     partners: pl.DataFrame
+    prices: pl.DataFrame
+    discounts: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,13 @@ def billed(con: duckdb.DuckDBPyConnection, run: Run) -> Billed:
     mapping = identity.account_of_customers(_customers(con, run), owned, _directory(con, run))
     owned = identity.resolve(owned, mapping, "customer_id")
     counted, _ = identity.without_excluded(owned)
-    return Billed(mapping, counted["account_id"].unique().sort(), identity.partners(owned))
+    return Billed(
+        mapping,
+        counted["account_id"].unique().sort(),
+        identity.partners(owned),
+        staged(con, run, "prices"),
+        staged(con, run, "discounts"),
+    )
 
 
 def billing(con: duckdb.DuckDBPyConnection, run: Run, who: Billed, accounts: pl.Series) -> Billing:
@@ -118,17 +126,18 @@ def billing(con: duckdb.DuckDBPyConnection, run: Run, who: Billed, accounts: pl.
     """
     wanted = _with_partners(who, accounts)
     customers = _customers_of(who, _with_partners(who, wanted))
-    changes = identity.with_deletions(_priced(con, run, customers), _customers(con, run, customers))
+    priced = with_prices(_changes(con, run, customers), who.prices)
+    changes = identity.with_deletions(priced, _customers(con, run, customers))
     changes, _ = identity.without_excluded(identity.resolve(changes, who.mapping, "customer_id"))
     changes = changes.filter(pl.col("account_id").is_in(wanted.implode()))
     subscriptions = changes["subscription_id"].unique()
-    discounts = staged(con, run, "discounts").filter(pl.col("subscription_id").is_in(subscriptions.implode()))
-    return Billing(changes, discounts)
+    return Billing(changes, who.discounts.filter(pl.col("subscription_id").is_in(subscriptions.implode())))
 
 
 def all_changes(con: duckdb.DuckDBPyConnection, run: Run, who: Identities) -> pl.DataFrame:
     """Subscription changes of all accounts, also of those that do not count: these have an `excluded_reason`."""
-    changes = identity.with_deletions(_priced(con, run), _customers(con, run))
+    priced = with_prices(_changes(con, run), staged(con, run, "prices"))
+    changes = identity.with_deletions(priced, _customers(con, run))
     return identity.resolve(changes, who.mapping, "customer_id")
 
 
@@ -140,10 +149,6 @@ def _with_partners(who: Billed, accounts: pl.Series) -> pl.Series:
 
 def _customers_of(who: Billed, accounts: pl.Series) -> pl.DataFrame:
     return who.mapping.filter(pl.col("account_id").is_in(accounts.implode())).select("source", "customer_id")
-
-
-def _priced(con: duckdb.DuckDBPyConnection, run: Run, customers: pl.DataFrame | None = None) -> pl.DataFrame:
-    return with_prices(_changes(con, run, customers), staged(con, run, "prices"))
 
 
 def _directory(con: duckdb.DuckDBPyConnection, run: Run) -> identity.Directory:
