@@ -23,7 +23,8 @@ def build_adoption(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress)
     usage = usage_days(use, run.as_of)
     first = usage["day"].min()
     first_use = first if isinstance(first, date) else None
-    sums = _sums(con, run, use, seats, first_use)
+    nothing = Sums(pl.DataFrame(), pl.DataFrame())
+    sums = nothing if first_use is None else _sums(con, run, use, seats, first_use)
     frames = (
         usage,
         adoption(sums.adoption, customer_counts(con), first_use, run.policy, run.as_of),
@@ -37,9 +38,7 @@ def _resolved(rows: pl.DataFrame, who: Identities) -> pl.DataFrame:
     return identity.without_excluded(identity.resolve(rows, mapping, "account_ref"))[0]
 
 
-def _sums(
-    con: duckdb.DuckDBPyConnection, run: Run, use: pl.DataFrame, seats: pl.DataFrame, first_use: date | None
-) -> Sums:
+def _sums(con: duckdb.DuckDBPyConnection, run: Run, use: pl.DataFrame, seats: pl.DataFrame, first_use: date) -> Sums:
     attributes, entitlements = account_members(con), staged(con, run, "feature_entitlements")
     changed = con.sql("SELECT DISTINCT account_id FROM facts.account_day").pl()
     ids = pl.concat([frame["account_id"] for frame in (use, seats, changed)]).unique().sort()
@@ -48,5 +47,5 @@ def _sums(
         accounts = ids.slice(start, ACCOUNTS_PER_SHARD)
         days, states = (read(con, name, accounts) for name in ("facts.account_day", "facts.subscription_state"))
         known = Sources(use, seats, days, states, attributes).of(accounts)
-        parts.append(adoption_sums(known, entitlements, first_use or run.as_of, run.as_of))
+        parts.append(adoption_sums(known, entitlements, first_use, run.as_of))
     return Sums.add_up(parts)

@@ -13,7 +13,7 @@ from transforms import runs
 from transforms.money import convert
 from transforms.mrr_ledger import LEVELS
 from transforms.periods import local_day
-from transforms.slices import UNASSIGNED, with_members
+from transforms.slices import UNASSIGNED, newest, searchable, with_members
 
 _CRM = ("life_cycle_stage", "churn_risk")
 _MEASURES = LEVELS[:4]
@@ -33,9 +33,9 @@ def segment_months(days: pl.DataFrame, attributes: pl.DataFrame, crm: pl.DataFra
         .filter(pl.col("closing_state") != "none")
         .select("account_id", "day", month=pl.date_ranges(first, last, "1mo"))
         .explode("month")
-        .group_by("account_id", "month")
-        .agg(is_opening_customer=(pl.col("day") < pl.col("month")).any())
-        .sort("account_id", "month")
+        # A month in which several days change is there for each; at its beginning the first of them holds.
+        .filter(runs.starts("account_id", "month"))
+        .select("account_id", "month", is_opening_customer=pl.col("day") < pl.col("month"))
     )
     rows = with_members(months.with_columns(period_start="month"), attributes)
     return _with_crm(rows, crm).select(empty_frame(Segments).drop("policy_version").columns)
@@ -232,21 +232,7 @@ def _with_crm(rows: pl.DataFrame, crm: pl.DataFrame) -> pl.DataFrame:
         versions.with_columns(known_from=pl.when(is_relabelled).then("recorded_on").otherwise("effective_from"))
         .sort("account_id", "known_from", *order, nulls_last=False)
         .with_columns(known_from=pl.when(runs.starts("account_id")).then(pl.date(1, 1, 1)).otherwise("known_from"))
-        .select("account_id", "known_from", *_CRM)
-        .sort("known_from", maintain_order=True)
     )
-    return (
-        rows.with_row_index("_row")
-        .sort("month", maintain_order=True)
-        .join_asof(
-            versions,
-            left_on="month",
-            right_on="known_from",
-            by="account_id",
-            strategy="backward",
-            check_sortedness=False,
-        )
-        .sort("_row")
-        .drop("_row", "known_from")
-        .with_columns(pl.col(*_CRM).fill_null(UNASSIGNED))
-    )
+    known = searchable(versions.select("account_id", *_CRM, month="known_from"))
+    found = newest(known, rows["account_id"], rows["month"])
+    return pl.concat([rows, known.select(pl.col(*_CRM).gather(found).fill_null(UNASSIGNED))], how="horizontal")

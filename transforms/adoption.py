@@ -16,7 +16,7 @@ from schemas.policy import Policy
 from transforms import runs
 from transforms.periods import calendar, period_start
 from transforms.rates import Rate, with_rates
-from transforms.slices import SLICE, add_up, coded_ids, complete, sum_by_member, with_members
+from transforms.slices import SLICE, add_up, coded_ids, complete, sum_by_member, with_member_codes
 
 WINDOWS = {"active_users_day": 1, "active_users_week": 7, "active_users_month": 30}
 """Days to the end of the period, which counts, in which a user must have used the product."""
@@ -38,7 +38,7 @@ class Sources(NamedTuple):
 
     `use`, `seats`: the source contracts with `source` and the account resolved; `days`: facts.account_day; `states`:
     facts.subscription_state (account_id, plan, status, valid_from, valid_to); `attributes`: members by month,
-    as `with_members` takes them.
+    as `with_member_codes` takes them.
     """
 
     use: pl.DataFrame
@@ -105,7 +105,7 @@ def adoption_sums(known: Sources, entitlements: pl.DataFrame, first_use: date, a
             "period_start", last=pl.min_horizontal(pl.col("period_end") - timedelta(days=1), pl.lit(as_of))
         )
         customers = customers_at(known.days, ends)
-        accounts = with_members(_accounts(known.seats, whose, daily, customers, ends, grain), known.attributes)
+        accounts = with_member_codes(_accounts(known.seats, whose, daily, customers, ends, grain), known.attributes)
         parts.append(
             Sums(
                 sum_by_member(accounts, ["period_start"], _measures()),
@@ -287,9 +287,11 @@ def _feature_sums(
     periods x features would be many times the rows.
     """
     key = ["account_id", "period_start"]
-    held = bundles(known.states, customers, ends)
+    held = bundles(known.states, entitlements, customers, ends)
     features = features_of(held["bundle"].unique().sort(), entitlements)
-    counted = sum_by_member(with_members(held, known.attributes), _BUNDLE, {"entitled_accounts": pl.lit(1, pl.Int64)})
+    counted = sum_by_member(
+        with_member_codes(held, known.attributes), _BUNDLE, {"entitled_accounts": pl.lit(1, pl.Int64)}
+    )
     entitled = (
         counted.join(features, on="bundle")
         .group_by("feature", "period_start", *SLICE)
@@ -305,7 +307,7 @@ def _feature_sums(
         .sort(*key, "feature")
     )
     uses = sum_by_member(
-        with_members(using, known.attributes),
+        with_member_codes(using, known.attributes),
         ["feature", "period_start"],
         {
             "using_accounts": pl.col("is_entitled").cast(pl.Int64),
@@ -316,10 +318,16 @@ def _feature_sums(
     return entitled.join(uses, on=index, how="full", coalesce=True).with_columns(pl.exclude(index).fill_null(0))
 
 
-def bundles(states: pl.DataFrame, customers: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
-    """The plans in force of each customer at the end of each period, as one text. Grain: account x period_start."""
+def bundles(
+    states: pl.DataFrame, entitlements: pl.DataFrame, customers: pl.DataFrame, ends: pl.DataFrame
+) -> pl.DataFrame:
+    """The plans in force of each customer at the end of each period, as one text, of those that have any feature.
+
+    Grain: account x period_start.
+    """
     key = ["account_id", "period_start"]
-    in_force = states.filter(pl.col("status").is_in(IN_FORCE)).select(
+    has_features = pl.col("plan").is_in(entitlements["plan"].unique().implode())
+    in_force = states.filter(pl.col("status").is_in(IN_FORCE) & has_features).select(
         "account_id", "plan", day="valid_from", until="valid_to"
     )
     plans = at_ends(in_force, ends).join(customers, on=key, how="semi").unique().sort(*key, "plan")

@@ -17,7 +17,7 @@ from transforms.customer_days import days_elapsed
 from transforms.money import divide_half_even
 from transforms.periods import calendar, local_day, period_start
 from transforms.rates import Rate, with_rates
-from transforms.slices import SLICE, complete, sum_by_member, with_members
+from transforms.slices import SLICE, complete, sum_by_member, with_member_codes
 
 REVENUE_GRAINS = ("week", "month", "quarter", "year")
 CHARGES = ("recurring", "usage", "one_time")
@@ -157,7 +157,9 @@ def invoiced_revenue(
             .sort(keys)
         )
         sums = sum_by_member(
-            with_members(accounts, attributes), ["currency", "period_start"], {name: pl.col(name) for name in amounts}
+            with_member_codes(accounts, attributes),
+            ["currency", "period_start"],
+            {name: pl.col(name) for name in amounts},
         )
         native = sums.select(~pl.selectors.starts_with("reporting_")).with_columns(customer_days=pl.lit(0, pl.Int64))
         reporting = (

@@ -20,7 +20,7 @@ from transforms.movements import account_periods, churn_type, net_movements
 from transforms.periods import period_start
 from transforms.rates import Rate, with_rates
 from transforms.reporting import in_reporting_currency, period_rates
-from transforms.slices import SLICE, sum_by_member, with_members
+from transforms.slices import SLICE, sum_by_member, with_member_codes
 
 CHURN_GRAINS = ("week", "month", "quarter", "year")
 UNSTATED = "cancelled"
@@ -106,6 +106,8 @@ def churn_reason_sums(
     """
     keys = ["account_id", "period_start"]
     measures = {name: pl.col(name) for name in (*_COUNTS, "arr_minor")}
+    left = days.filter((pl.col("opening_state") != "none") & (pl.col("closing_state") == "none"))
+    ledger, days = (rows.filter(_is_of(left["account_id"])) for rows in (ledger, days))
     slices = []
     for grain in CHURN_GRAINS:
         periods = account_periods(days, grain)
@@ -132,9 +134,15 @@ def churn_reason_sums(
             )
             .sort(keys)
         )
-        sums = sum_by_member(with_members(rows, attributes), ["period_start", "churn_type", "churn_reason"], measures)
+        sums = sum_by_member(
+            with_member_codes(rows, attributes), ["period_start", "churn_type", "churn_reason"], measures
+        )
         slices.append(sums.select(pl.lit(grain).alias("grain"), pl.all()))
     return pl.concat(slices)
+
+
+def _is_of(accounts: pl.Series) -> pl.Expr:
+    return pl.col("account_id").is_in(accounts.unique().implode())
 
 
 def churn_reasons(sums: pl.DataFrame, retention: pl.DataFrame, movements: pl.DataFrame, policy: Policy) -> pl.DataFrame:

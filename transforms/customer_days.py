@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from transforms.periods import period_start
-from transforms.slices import SLICE, sum_by_member, with_members
+from transforms.slices import SLICE, sum_by_member, with_member_codes
 
 CUSTOMERS = ("opening_customers", "customers_new", "intraperiod_new_customers", "customers_lost", "closing_customers")
 """Counts of marts.retention that stand beside the averages."""
@@ -33,7 +33,7 @@ def customer_days(days: pl.DataFrame, customers: pl.DataFrame, attributes: pl.Da
             .with_columns(since=(pl.col("day") - pl.col("period_start")).dt.total_days())
         )
         sums = sum_by_member(
-            with_members(changed, attributes),
+            with_member_codes(changed, attributes),
             ["period_start"],
             {"moved_days": pl.col("by") * (pl.col("days") - pl.col("since"))},
         )

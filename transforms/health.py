@@ -18,7 +18,7 @@ from transforms.adoption import at_ends, bundles, customers_at, features_of, sea
 from transforms.money import convert
 from transforms.periods import calendar, local_day, next_period, period_start
 from transforms.rates import Rate, with_rates
-from transforms.slices import SLICE, UNASSIGNED, add_up, coded_ids, complete, sum_by_member, with_members
+from transforms.slices import SLICE, UNASSIGNED, add_up, coded_ids, complete, sum_by_member, with_member_codes
 
 KEY = ["account_id", "period_start"]
 _DAY = timedelta(days=1)
@@ -134,7 +134,7 @@ def health_scores(values: pl.DataFrame, policy: Policy) -> Scores:
     is_covered = known_weight * 100 >= total_weight * policy.health_min_coverage_percent
     tenths = (pl.col("weighted") + 5 * known_weight) // (10 * known_weight)
     rows = (
-        _weighted(values, policy)
+        _weighted(values.sort("account_id", "month"), policy)
         .with_columns(_points(name, policy).alias(f"points_{name}") for name in HEALTH_MEASURES)
         .with_columns(
             known_weight=pl.sum_horizontal(known),
@@ -150,7 +150,7 @@ def health_scores(values: pl.DataFrame, policy: Policy) -> Scores:
         )
     )
     stored = [name for name in empty_frame(HealthScore).columns if name != "score_change"]
-    return Scores(rows.select(stored).sort("account_id", "month"), _drivers(rows))
+    return Scores(rows.select(stored), _drivers(rows))
 
 
 def with_changes(scores: pl.DataFrame) -> pl.DataFrame:
@@ -185,7 +185,7 @@ def health_sums(scores: pl.DataFrame, attributes: pl.DataFrame, as_of: date) -> 
         start = period_start(pl.col("month"), grain)
         last = pl.min_horizontal(next_period(start, grain).dt.offset_by("-1mo"), pl.lit(as_of.replace(day=1)))
         rows = scores.filter(pl.col("month") == last).drop("segment").with_columns(period_start=start)
-        sums = sum_by_member(with_members(rows, attributes), ["period_start"], measures)
+        sums = sum_by_member(with_member_codes(rows, attributes), ["period_start"], measures)
         parts.append(sums.select(pl.lit(grain).alias("grain"), pl.all()))
     return pl.concat(parts)
 
@@ -391,7 +391,7 @@ def _features_used(
     known: Facts, use: pl.DataFrame, entitlements: pl.DataFrame, ends: pl.DataFrame, width: int
 ) -> pl.DataFrame:
     """Features that the plans in force entitle to, and how many of them were used in the window."""
-    held = bundles(known.states, customers_at(known.days, ends), ends)
+    held = bundles(known.states, entitlements, customers_at(known.days, ends), ends)
     features = features_of(held["bundle"].unique().sort(), entitlements)
     entitled = features.group_by("bundle").agg(entitled=pl.len().cast(pl.Int64))
     days = use.select("account_id", "feature", "day").unique().sort("account_id", "feature", "day")
@@ -582,22 +582,27 @@ def _band(whole: pl.Expr, policy: Policy) -> pl.Expr:
 
 
 def _drivers(rows: pl.DataFrame) -> pl.DataFrame:
-    """The measures of each row, one below the other."""
-    parts = []
-    for name in HEALTH_MEASURES:
-        points, weight = (pl.col(f"points_{name}") / 100).round(2), pl.col(f"weight_{name}")
-        share = pl.when(pl.col("score").is_not_null()).then(weight / pl.col("known_weight"))
-        parts.append(
-            rows.filter(weight > 0).select(
-                "account_id",
-                "month",
-                measure=pl.lit(name),
-                value=name,
-                points=points,
-                weight=weight,
-                points_gained=points * share,
-                points_lost=(100 - points) * share,
-            )
+    """The measures of each row, one below the other, in the order of the rows."""
+    count = len(HEALTH_MEASURES)
+    numbered = rows.with_row_index("row")
+    # Sorted by one integer: the text of ids would take most of the time.
+    parts = pl.concat(
+        numbered.filter(pl.col(f"weight_{name}") > 0).select(
+            value=name,
+            points=(pl.col(f"points_{name}") / 100).round(2),
+            weight=f"weight_{name}",
+            position=pl.col("row").cast(pl.Int64) * count + index,
         )
-    order = pl.col("measure").cast(pl.Enum(HEALTH_MEASURES))
-    return pl.concat(parts).select(empty_frame(HealthDriver).columns).sort("account_id", "month", order)
+        for index, name in enumerate(HEALTH_MEASURES)
+    ).sort("position")
+    row, index = parts["position"] // count, parts["position"] % count
+    of_rows = rows.select("account_id", "month", "score", "known_weight")[row]
+    share = pl.when(pl.col("score").is_not_null()).then(pl.col("weight") / pl.col("known_weight"))
+    return (
+        pl.concat([of_rows, parts], how="horizontal")
+        .with_columns(measure=pl.Series(HEALTH_MEASURES).gather(index), share=share)
+        .with_columns(
+            points_gained=pl.col("points") * pl.col("share"), points_lost=(100 - pl.col("points")) * pl.col("share")
+        )
+        .select(empty_frame(HealthDriver).columns)
+    )

@@ -24,7 +24,7 @@ from transforms.movements import (
 )
 from transforms.mrr_ledger import LEVELS
 from transforms.periods import GRAINS
-from transforms.reporting import in_reporting_currency, period_rates
+from transforms.reporting import has_several_currencies, in_reporting_currency, period_rates
 from transforms.slices import COUNTED, DIMENSIONS, ROWS, SLICE, balances_at, complete, sum_by_member, with_member_codes
 
 PAYING = "paying_customers"
@@ -50,16 +50,20 @@ def reporting_balances(
 ) -> pl.DataFrame:
     """Balances converted at `rate_open` or `rate_close` of their period and summed per account.
 
-    Grain: account x period_start. Decision 11: each balance in a currency is rounded once.
+    Grain: account x period_start, in no order. Decision 11: each balance in a currency is rounded once.
     """
-    converted = balances.join(rates, on=["currency", "period_start"], how="left").with_columns(
-        convert(pl.col(level), pl.col(rate)) for level in levels
+    is_own = pl.col("currency") == policy.reporting_currency
+    foreign = (
+        balances.filter(~is_own)
+        .join(rates, on=["currency", "period_start"], how="left")
+        .with_columns(convert(pl.col(level), pl.col(rate)) for level in levels)
     )
-    return (
-        converted.group_by("account_id", "period_start")
-        .agg(pl.col(*levels).sum())
-        .sort("account_id", "period_start")
-        .with_columns(currency=pl.lit(policy.reporting_currency))
+    index = ["account_id", "period_start"]
+    amounts = pl.concat([balances.filter(is_own), foreign.select(balances.columns)])
+    has_several = has_several_currencies(amounts)
+    summed = amounts.filter(has_several).group_by(index).agg(pl.col(*levels).sum())
+    return pl.concat([amounts.filter(~has_several).select(summed.columns), summed]).with_columns(
+        currency=pl.lit(policy.reporting_currency)
     )
 
 

@@ -17,7 +17,7 @@ from transforms.money import convert
 from transforms.periods import calendar, period_start
 from transforms.rates import Rate, with_rates
 from transforms.reporting import MissingRate
-from transforms.slices import SLICE, complete, sum_by_member, with_members
+from transforms.slices import SLICE, complete, sum_by_member, with_member_codes, with_members
 
 RENEWAL_GRAINS = ("week", "month", "quarter", "year")
 HORIZONS = (30, 60, 90, 180)
@@ -263,7 +263,7 @@ def _due_slices(terms: pl.DataFrame, attributes: pl.DataFrame, grain: str, perio
         .with_columns(_account_measures())
     )
     columns = {name: pl.col(name) for name in (*_COUNTS, *_ACCOUNTS, *_MONEY)}
-    sums = sum_by_member(with_members(accounts, attributes), ["currency", "period_start"], columns)
+    sums = sum_by_member(with_member_codes(accounts, attributes), ["currency", "period_start"], columns)
     return complete(sums, periods, ["currency"])
 
 

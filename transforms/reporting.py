@@ -138,13 +138,8 @@ def in_reporting_currency(rows: pl.DataFrame, rates: pl.DataFrame, keys: list[st
     """
     is_own = pl.col("currency") == policy.reporting_currency
     foreign = rows.filter(~is_own).join(rates, on=["currency", "period_start"], how="left", maintain_order="left")
-    converted = foreign.with_columns(
-        *(convert(pl.col(balance), pl.col("rate_close")) for balance in BALANCES), *_parts_that_sum()
-    )
-    amounts = pl.concat([rows.filter(is_own), converted.select(rows.columns)])
-    # Only accounts with several currencies need summing.
-    several = amounts.select("account_id", "currency").unique().filter(pl.col("account_id").is_duplicated())
-    has_several = pl.col("account_id").is_in(several["account_id"].unique().implode())
+    amounts = pl.concat([rows.filter(is_own), _at_closing_rate(foreign).select(rows.columns)])
+    has_several = has_several_currencies(amounts)
     summed = (
         amounts.filter(has_several)
         .sort(*keys, "currency")
@@ -160,17 +155,38 @@ def in_reporting_currency(rows: pl.DataFrame, rates: pl.DataFrame, keys: list[st
     return with_category(total)
 
 
-def _parts_that_sum() -> list[pl.Expr]:
-    """Each part converted; what rounding leaves over goes to the largest part."""
+def has_several_currencies(rows: pl.DataFrame) -> pl.Expr:
+    """Which rows are of accounts with several currencies. Those of the others, the most, need no summing."""
+    several = rows.select("account_id", "currency").unique().filter(pl.col("account_id").is_duplicated())
+    return pl.col("account_id").is_in(several["account_id"].unique().implode())
+
+
+def _at_closing_rate(rows: pl.DataFrame) -> pl.DataFrame:
+    """Balances and parts at `rate_close`.
+
+    What the rounding of parts leaves over goes to the largest, of equals to the first: so they sum to the change.
+    """
     rate = pl.col("rate_close")
-    change = convert(pl.col("closing_arr_minor"), rate) - convert(pl.col("opening_arr_minor"), rate)
-    parts = [convert(pl.col(part), rate) for part in PARTS]
-    left_over = change - pl.sum_horizontal(parts)
-    largest = pl.max_horizontal(pl.col(part).abs() for part in PARTS)
-    position = pl.coalesce(
-        pl.when(pl.col(part).abs() == largest).then(pl.lit(index)) for index, part in enumerate(PARTS)
+    converted = rows.lazy().with_columns(
+        *(convert(pl.col(balance), rate).alias(balance) for balance in BALANCES),
+        *(convert(pl.col(part), rate).alias(_rounded(part)) for part in PARTS),
+        _size=pl.max_horizontal(pl.col(part).abs() for part in PARTS),
     )
-    return [
-        (value + pl.when(position == index).then(left_over).otherwise(0)).alias(part)
-        for index, (part, value) in enumerate(zip(PARTS, parts, strict=True))
-    ]
+    position = pl.coalesce(
+        pl.when(pl.col(part).abs() == pl.col("_size")).then(pl.lit(index)) for index, part in enumerate(PARTS)
+    )
+    change = pl.col("closing_arr_minor") - pl.col("opening_arr_minor")
+    left_over = change - pl.sum_horizontal(_rounded(part) for part in PARTS)
+    return (
+        converted.with_columns(_largest=position, _left_over=left_over)
+        .with_columns(
+            (pl.col(_rounded(part)) + pl.when(pl.col("_largest") == index).then("_left_over").otherwise(0)).alias(part)
+            for index, part in enumerate(PARTS)
+        )
+        .select(rows.columns)
+        .collect(engine="in-memory")
+    )
+
+
+def _rounded(part: str) -> str:
+    return f"_{part}"

@@ -191,7 +191,6 @@ def _compare(then: pl.DataFrame, now: pl.DataFrame, attributes: pl.DataFrame) ->
         .join(now.select(*keys, now_arr_minor="arr_minor"), on=keys, how="left")
         .with_columns(pl.col("now_arr_minor").fill_null(0))
         .with_columns(kept_arr_minor=pl.min_horizontal("then_arr_minor", "now_arr_minor"))
-        .sort(keys)
     )
     measures = COUNTED | {name: pl.col(name) for name in ("then_arr_minor", "now_arr_minor", "kept_arr_minor")}
     return sum_by_member(with_member_codes(pairs, attributes), ["currency", "period_start"], measures)

@@ -31,16 +31,20 @@ def with_members(rows: pl.DataFrame, attributes: pl.DataFrame) -> pl.DataFrame:
 
 def with_member_codes(rows: pl.DataFrame, attributes: pl.DataFrame) -> pl.DataFrame:
     """As `with_members`, but members are codes where `attributes` has codes: text takes most of the time of sums."""
-    known = attributes if _SINCE in attributes.columns else _ready(attributes)
-    accounts = _codes_of(rows["account_id"], known.schema["account_id"])
-    wanted = rows.select(account=accounts, month=pl.col("period_start").dt.truncate("1mo"))
-    since = wanted.select(_since("account")).to_series()
-    newest = known[_SINCE].search_sorted(since, side="right").cast(pl.Int64) - 1
-    position = wanted.select(pl.when(newest >= 0).then(newest)).to_series()
-    is_own = known["account_id"].to_physical().gather(position) == wanted["account"]
-    found = wanted.select(pl.when(is_own).then(position)).to_series()
+    known = attributes if _SINCE in attributes.columns else searchable(attributes)
+    found = newest(known, rows["account_id"], rows["period_start"].dt.truncate("1mo"))
     of_rows = known.select(pl.col(*DIMENSIONS).gather(found).fill_null(UNASSIGNED))
     return pl.concat([rows, of_rows], how="horizontal")
+
+
+def newest(known: pl.DataFrame, accounts: pl.Series, days: pl.Series) -> pl.Series:
+    """Which row of `known` (see `searchable`) holds for each account on each day, by position; null where none does."""
+    wanted = pl.DataFrame({"account": _codes_of(accounts, known.schema["account_id"]), "month": days})
+    since = wanted.select(_since("account")).to_series()
+    last = known[_SINCE].search_sorted(since, side="right").cast(pl.Int64) - 1
+    position = wanted.select(pl.when(last >= 0).then(last)).to_series()
+    is_own = known["account_id"].to_physical().gather(position) == wanted["account"]
+    return wanted.select(pl.when(is_own).then(position)).to_series()
 
 
 _DAYS = 1 << 23
@@ -66,14 +70,18 @@ def _since(account: str) -> pl.Expr:
     return pl.col(account) * _DAYS + pl.col("month").to_physical().cast(pl.Int64) + _DAYS // 2
 
 
-def _ready(attributes: pl.DataFrame) -> pl.DataFrame:
-    """Attributes to be searched for members: sorted, with one integer per row that tells from when on it holds."""
-    ids = attributes["account_id"]
+def searchable(known: pl.DataFrame) -> pl.DataFrame:
+    """Rows to be searched by `newest`: sorted, with one integer per row that tells of whom and from when on it holds.
+
+    `known`: account_id, month (the day from which the row holds; an account's first row holds since ever). Of rows of
+    one account and day the last holds.
+    """
+    ids = known["account_id"]
     codes = ids.dtype if isinstance(ids.dtype, pl.Enum) else pl.Enum(ids.unique().sort())
-    rows = attributes.with_columns(pl.col("account_id").cast(codes)).with_columns(
+    rows = known.with_columns(pl.col("account_id").cast(codes)).with_columns(
         _account=pl.col("account_id").to_physical().cast(pl.Int64)
     )
-    sorted_rows = rows.with_columns(_since("_account").alias(_SINCE)).sort(_SINCE)
+    sorted_rows = rows.with_columns(_since("_account").alias(_SINCE)).sort(_SINCE, maintain_order=True)
     is_first = runs.starts("_account")
     return sorted_rows.with_columns(
         pl.when(is_first).then(pl.col("_account") * _DAYS).otherwise(_SINCE).alias(_SINCE)
@@ -92,7 +100,7 @@ def coded_members(parts: Iterable[pl.DataFrame], codes: Mapping[str, pl.Enum]) -
 
     `codes`: `member_codes`. As text, the members of many accounts take four times the memory.
     """
-    return _ready(pl.concat(part.with_columns(pl.col(name).cast(codes[name]) for name in codes) for part in parts))
+    return searchable(pl.concat(part.with_columns(pl.col(name).cast(codes[name]) for name in codes) for part in parts))
 
 
 def member_codes(members: Mapping[str, pl.Series]) -> dict[str, pl.Enum]:
