@@ -187,7 +187,9 @@ def with_category(rows: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("reactivation"))
         .otherwise(pl.lit("new"))
     )
-    return rows.with_columns(category=category, amount_arr_minor=change.abs()).with_columns(reason=_reason())
+    # Lazy, for what the expressions have in common is then reckoned once.
+    categorised = rows.lazy().with_columns(category=category, amount_arr_minor=change.abs())
+    return categorised.with_columns(reason=_reason()).collect(engine="in-memory")
 
 
 def _reason() -> pl.Expr:
