@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -26,11 +26,19 @@ from pipelines.sample.company import DELIVERED, sample_company
 from pipelines.sources.databases import Cursor, read_database
 from pipelines.sources.fetching import first_page, read_api
 from pipelines.sources.files import RawTable, read_raw
-from pipelines.sources.mapping import to_canonical
+from pipelines.sources.mapping import Mapped, WrongType, takes_rows_by_themselves, to_canonical
 from pipelines.sources.redaction import plan_of, redacted
 from schemas.contract import Contract, key_columns
 from schemas.sources import CONTRACTS
-from schemas.validation import PROVENANCE, QUARANTINE, SourceError, source_rows, split, with_provenance, with_whole_rows
+from schemas.validation import (
+    PROVENANCE,
+    QUARANTINE,
+    SourceError,
+    source_rows,
+    split_parts,
+    with_provenance,
+    with_whole_rows,
+)
 from transforms.completeness import LOOK_BACK_DAYS, missing_days, shrunk
 from transforms.quality import CHECKED_COLUMNS, REFERENCES, cross_check
 from transforms.subscription_states import PRICE_COLUMNS, with_prices
@@ -47,7 +55,7 @@ _LOADS = "loads"
 _NUMBERED = "[0-9]*.json"
 """What a killed run was writing has another name."""
 _MANY_ROWS = 500_000
-"""A table with more waits on disk while the other tables of its source are mapped."""
+"""More wait on disk while the other tables of their source are mapped. Twice as many are mapped at a time."""
 _FARTHEST = timedelta(days=366)
 
 
@@ -96,7 +104,8 @@ class _Mapped:
     """Canonical rows of one table with their provenance, and what was refused or superseded so far."""
 
     contract: type[Contract]
-    rows: pl.LazyFrame
+    rows: list[pl.LazyFrame]
+    """In parts. What came from one row of a file is in one part."""
     quarantined: pl.DataFrame
     superseded: int
     rows_in: int
@@ -331,12 +340,12 @@ def stage(
                 source,
                 _landed(raw_dir, name, table, batch.batch_id, verify=bool(load)),
                 day_zone,
-                aside / f"{table}.parquet",
+                aside,
             )
             for table, batch in batches.items()
         }
         rows = {
-            table: one.rows.select(*CHECKED_COLUMNS[table], *PROVENANCE).collect(engine="in-memory")
+            table: pl.concat(one.rows).select(*CHECKED_COLUMNS[table], *PROVENANCE).collect(engine="in-memory")
             for table, one in mapped.items()
             if table in CHECKED_COLUMNS
         }
@@ -353,9 +362,12 @@ def stage(
             quarantined = one.quarantined
             refused_here = refused_rows.filter(pl.col("table") == table)
             if not refused_here.is_empty():
-                quarantined = pl.concat([quarantined, with_whole_rows(refused_here, kept)])
-                kept = _parked(_without(kept, refused_here), aside / f"{table}-kept.parquet")
-                none_left = kept.limit(1).collect().is_empty()
+                quarantined = pl.concat([quarantined, with_whole_rows(refused_here, pl.concat(kept))])
+                kept = [
+                    _parked(_without(part, refused_here), aside / f"{table}-{number}-kept.parquet")
+                    for number, part in enumerate(kept)
+                ]
+                none_left = pl.concat(kept).limit(1).collect().is_empty()
                 if one.rows_in > 1 and none_left and (refused_here["rule"] == "without_price").all():
                     raise NothingAccepted(
                         f"source {name}, table {table}: none of the {one.rows_in:,} rows has a price. "
@@ -366,7 +378,7 @@ def stage(
                 con,
                 table,
                 one.contract,
-                kept.drop(*PROVENANCE),
+                [part.drop(*PROVENANCE) for part in kept],
                 source=name,
                 batch_id=batch_id,
                 recorded_on=as_of,
@@ -376,8 +388,8 @@ def stage(
             )
             is_repeat = batch_id in former["batch_id"].to_list()
             refused = quarantined.select("file", "row").unique().height
-            accepted = source_rows(kept)
-            files = kept.select(pl.col("_file").drop_nulls().unique().sort()).collect().to_series()
+            accepted = source_rows(pl.concat(kept))
+            files = pl.concat(kept).select(pl.col("_file").drop_nulls().unique().sort()).collect().to_series()
             # Also of a repeated batch: what is refused depends on the rows of other tables too.
             store_quarantine(con, batch_id, quarantined.with_columns(recorded_on=pl.lit(as_of)))
             record_batch(
@@ -506,31 +518,67 @@ def _landed(raw_dir: Location, name: str, table: str, batch_id: str, *, verify: 
 
 
 def _map(name: str, table: str, source: Source, raw: pl.DataFrame, day_zone: str, aside: Path) -> _Mapped:
-    contract = CONTRACTS[table]
+    contract, rows_in = CONTRACTS[table], raw.height
+    told: list[Mapped] = []
     if isinstance(source, SampleSource):
-        readable, rejected, repeated, rows_in = raw, pl.DataFrame(schema=QUARANTINE), raw.clear(), raw.height
+        readable = [raw.lazy()]
     else:
-        result = to_canonical(RawTable(name, table, raw), source.tables[table], contract, day_zone)
-        readable, rejected, repeated = result.frame, result.rejected, result.superseded
-        rows_in = raw.height - result.left_out
-    parts = split(contract, readable)
-    superseded = pl.concat([rows.select(PROVENANCE.keys()) for rows in (repeated, parts.superseded)]).unique().height
-    quarantined = pl.concat([rejected, parts.quarantined])
-    if rows_in > 1 and parts.accepted.is_empty() and not quarantined.is_empty():
+        spec = source.tables[table]
+        readable, told = _readable(RawTable(name, table, raw), spec, contract, day_zone, aside)
+        rows_in -= sum(part.left_out for part in told)
+    del raw  # Rows that wait on disk by now need not be held here too.
+    repeated = [part.superseded for part in told]
+    accepted, superseded, quarantined = (
+        [],
+        [pl.DataFrame(schema=PROVENANCE), *repeated],
+        [pl.DataFrame(schema=QUARANTINE)],
+    )
+    for number, part in enumerate(split_parts(contract, readable)):
+        accepted.append(_parked(part.accepted.lazy(), aside / f"{table}-{number}.parquet"))
+        superseded.append(part.superseded.select(PROVENANCE.keys()))
+        quarantined.append(part.quarantined)
+    refused = pl.concat([*(part.rejected for part in told), pl.concat(quarantined).sort(pl.all())])
+    if rows_in > 1 and not refused.is_empty() and pl.concat(accepted).limit(1).collect().is_empty():
         by_rule = (
-            quarantined.group_by("rule", "advice")
+            refused.group_by("rule", "advice")
             .len("rows")
             .sort("rows", "rule", "advice", descending=[True, False, False])
         )
-        rules = ", ".join(f"{rule} {rows:,}" for rule, _, rows in by_rule.rows())
+        rules = ", ".join(f"{rule} {count:,}" for rule, _, count in by_rule.rows())
         raise NothingAccepted(
             f"source {name}, table {table}: none of the {rows_in:,} rows was accepted ({rules}). "
             f"Most often: {by_rule['advice'][0]}"
         )
-    keys = readable.select(key_columns(contract)) if _is_full(source, table) else None
-    read_rows = pl.concat([rows.select(PROVENANCE.keys()) for rows in (readable, repeated)]).unique().height
-    rows = _parked(parts.accepted.lazy(), aside)
-    return _Mapped(contract, rows, quarantined, superseded, rows_in, keys, read_rows >= rows_in)
+    twice = pl.concat(superseded).unique().height
+    if not _is_full(source, table):
+        return _Mapped(contract, accepted, refused, twice, rows_in, None, all_keys_known=False)
+    keys = pl.concat(part.select(key_columns(contract)) for part in readable).collect()
+    read = [*readable, *(rows.lazy() for rows in repeated)]
+    read_rows = source_rows(pl.concat([one.select(PROVENANCE.keys()) for one in read]))
+    return _Mapped(contract, accepted, refused, twice, rows_in, keys, all_keys_known=read_rows >= rows_in)
+
+
+def _readable(
+    raw: RawTable, spec: TableMapping, contract: type[Contract], day_zone: str, aside: Path
+) -> tuple[list[pl.LazyFrame], list[Mapped]]:
+    """Canonical rows, in parts where there are many, and what else is told of each part.
+
+    A column of which a part has no cell that can be read may have some in another: then all rows are mapped as one.
+    """
+    height = max(raw.frame.height, 1)
+    step = 2 * _MANY_ROWS if takes_rows_by_themselves(spec) else height
+    readable, told = [], []
+    try:
+        for start in range(0, height, step):
+            part = to_canonical(replace(raw, frame=raw.frame.slice(start, step)), spec, contract, day_zone)
+            readable.append(_parked(part.frame.lazy(), aside / f"{raw.table}-{start}-readable.parquet"))
+            told.append(replace(part, frame=part.frame.clear()))
+    except WrongType:
+        if step >= height:
+            raise
+        whole = to_canonical(raw, spec, contract, day_zone)
+        return [whole.frame.lazy()], [whole]
+    return readable, told
 
 
 @contextmanager
@@ -547,7 +595,8 @@ def _parked(rows: pl.LazyFrame, path: Path) -> pl.LazyFrame:
     """The rows, in a file where they are many: only one table at a time need fit into memory."""
     held = rows.collect(engine="in-memory")
     if held.height < _MANY_ROWS:
-        return held.lazy()
+        # Beside rows in other chunks, columns that differ in their chunks are all copied.
+        return held.rechunk().lazy()
     held.write_parquet(path, compression="lz4")
     return pl.scan_parquet(path)
 

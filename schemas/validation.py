@@ -1,6 +1,6 @@
 """Which rows keep their contract: accepted, quarantined with the rule that refused each, or superseded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,10 +85,27 @@ def split(contract: type[Contract], frame: pl.DataFrame) -> Split:
     others are superseded. Rows alike in key but not in content are all quarantined: nothing tells which one is right.
     Raises `SchemaDrift` if columns or types are not the contract's. Definitions section 18, invariant 20.
     """
+    return next(split_parts(contract, [frame.lazy()]))
+
+
+def split_parts(contract: type[Contract], parts: Sequence[pl.LazyFrame]) -> Iterator[Split]:
+    """As `split`, of a table in parts, each of which is read twice and held by itself. Of all only hashes of keys are.
+
+    What came from one row of a file is in one part.
+    """
+    if not _has_columns(contract, parts[0]):
+        _broken_rules(contract, parts[0].collect(engine="in-memory"))
     mandatory = [spec.name for spec in column_specs(contract) if not spec.nullable]
-    rules = [*_broken_rules(contract, frame), *_unknown_currencies(frame)]
-    repeated, conflicting = duplicates(frame, key_columns(contract), mandatory)
-    return settle(table_name(contract), frame, [*rules, conflicting], repeated)
+    found = duplicates_in_parts(parts, key_columns(contract), mandatory)
+    for part, (repeated, conflicting) in zip(parts, found, strict=True):
+        frame = part.collect(engine="in-memory")
+        rules = [*_broken_rules(contract, frame), *_unknown_currencies(frame)]
+        yield settle(table_name(contract), frame, [*rules, conflicting], repeated)
+
+
+def _has_columns(contract: type[Contract], part: pl.LazyFrame) -> bool:
+    schema = {name: dtype for name, dtype in part.collect_schema().items() if name not in PROVENANCE}
+    return schema == polars_schema(contract)
 
 
 def settle(table: str, frame: pl.DataFrame, refusals: Sequence[Refusal], superseded: pl.Series | None = None) -> Split:
@@ -165,24 +182,39 @@ def duplicates(frame: pl.DataFrame, key: Sequence[str], mandatory: Sequence[str]
 
     `mandatory`: columns that must not be null; a row whose key lacks one is no duplicate of another.
     """
-    repeated, conflicting = none_of(frame), none_of(frame)
-    keyed = frame.lazy().select(key).drop_nulls([column for column in key if column in mandatory])
-    twins = keyed.group_by(key).len().filter(pl.col("len") > 1).select(key).collect()
-    if twins.height:
-        content = pl.struct(pl.exclude("_at", *PROVENANCE))
-        rows = frame.with_row_index("_at").join(twins, on=list(key), how="semi", nulls_equal=True).sort("_at")
-        is_same = content.n_unique().over(key) == 1
-        repeats = rows.filter(is_same & (pl.int_range(pl.len()).over(key) > 0))
-        repeated.scatter(repeats["_at"], True)
-        conflicting.scatter(rows.filter(~is_same)["_at"], True)
+    return duplicates_in_parts([frame.lazy()], key, mandatory)[0]
+
+
+def duplicates_in_parts(
+    parts: Sequence[pl.LazyFrame], key: Sequence[str], mandatory: Sequence[str]
+) -> list[tuple[pl.Series, Refusal]]:
+    """As `duplicates`, of each part among all: nearly all rows are told from each other by a hash of their key."""
+    has_key = pl.all_horizontal(pl.col(column).is_not_null() for column in key if column in mandatory)
+    hashed = pl.when(has_key).then(pl.struct(key).hash())
+    hashes = [part.select(hashed).collect(engine="in-memory").to_series() for part in parts]
+    every = pl.concat(hashes)
+    alike = every.is_duplicated() & every.is_not_null()
+    marks = [(none_of(one), none_of(one)) for one in hashes]
+    if alike.any():
+        masks = [alike.slice(sum(map(len, hashes[:number])), len(one)) for number, one in enumerate(hashes)]
+        candidates = pl.concat(
+            part.with_columns(_part=number, _at=pl.int_range(pl.len())).filter(mask).collect(engine="in-memory")
+            for number, (part, mask) in enumerate(zip(parts, masks, strict=True))
+        )
+        rows = candidates.filter(pl.len().over(key) > 1)
+        is_same = pl.struct(pl.exclude("_part", "_at", *PROVENANCE)).n_unique().over(key) == 1
+        repeats, conflicts = rows.filter(is_same & (pl.int_range(pl.len()).over(key) > 0)), rows.filter(~is_same)
+        for number, (repeated, conflicting) in enumerate(marks):
+            repeated.scatter(repeats.filter(pl.col("_part") == number)["_at"], True)
+            conflicting.scatter(conflicts.filter(pl.col("_part") == number)["_at"], True)
     names = ", ".join(key)
     advice = f"rows of one {names} must not differ: keep the right one in the source, or map another key"
-    return repeated, Refusal("duplicate_key", conflicting, advice, key[0])
+    return [(repeated, Refusal("duplicate_key", conflicting, advice, key[0])) for repeated, conflicting in marks]
 
 
-def none_of(frame: pl.DataFrame) -> pl.Series:
-    """A mask of the frame's rows that marks none."""
-    return pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+def none_of(rows: pl.DataFrame | pl.Series) -> pl.Series:
+    """A mask of the rows that marks none."""
+    return pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True)
 
 
 def _broken_rules(contract: type[Contract], frame: pl.DataFrame) -> list[Refusal]:
@@ -261,5 +293,5 @@ def unknown_currency(column: str, breaks: pl.Series) -> Refusal:
 
 def source_rows(frame: pl.LazyFrame) -> int:
     """How many rows of the source the rows come from."""
-    rows = frame.group_by(PROVENANCE.keys()).len().select(pl.len())
-    return int(rows.collect(engine="streaming").item())
+    rows = frame.group_by("_source", "_file").agg(pl.col("_row").n_unique()).select(pl.col("_row").sum())
+    return int(rows.collect(engine="in-memory").item() or 0)

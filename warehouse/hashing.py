@@ -10,6 +10,9 @@ import polars as pl
 
 from warehouse import names
 
+_SLICE = 1_000_000
+"""Rows that are handed to DuckDB at a time, which copies them."""
+
 
 def row_hash(schema: Mapping[str, pl.DataType]) -> str:
     """SQL expression: 64 bits of the MD5 of a row's values, each after its column name.
@@ -56,7 +59,8 @@ def _digest(schema: Mapping[str, pl.DataType], rows: int, total: int) -> str:
 
 def _sum_of_hashes(frame: pl.DataFrame, expression: str) -> int:
     with _in_memory().cursor() as con:
-        return int(con.sql(f"SELECT coalesce(sum({expression}), 0) FROM frame").fetchall()[0][0])
+        query = f"SELECT coalesce(sum({expression}), 0) FROM part"
+        return sum(int(con.sql(query).fetchall()[0][0]) for part in frame.iter_slices(_SLICE))
 
 
 @cache

@@ -65,7 +65,7 @@ def merge_batch(
     con: duckdb.DuckDBPyConnection,
     table: str,
     contract: type[Contract],
-    accepted: pl.DataFrame | pl.LazyFrame,
+    accepted: pl.DataFrame | Sequence[pl.LazyFrame],
     *,
     source: str,
     batch_id: str,
@@ -79,7 +79,7 @@ def merge_batch(
     A row equal to its newest version is not stored again, so merging a batch twice changes nothing. Where the batch is
     a full snapshot of the source's table, keys that it lacks get a version with `deleted_on`; `refused_keys` (the
     contract's key columns) are rows that the snapshot has but validation refused: these are not gone. A row that comes
-    back after its deletion counts as changed. Of a batch that waits on disk only its keys are ever held whole.
+    back after its deletion counts as changed. Of a batch whose parts wait on disk only its keys are ever held whole.
 
     Errors: `BadBatch` where a key occurs twice, or the load number is not above the one that last brought a version
     from this source; as `store.conform` where the columns do not fit.
@@ -107,12 +107,12 @@ def merge_batch(
     return MergeCounts(fresh.height - changed, changed, arrived.height - fresh.height, tombstoned)
 
 
-def _parts(accepted: pl.DataFrame | pl.LazyFrame, contract: type[Contract]) -> Iterator[pl.DataFrame]:
-    """The rows as the warehouse holds them, some at a time; of none, one part without rows."""
-    rows = accepted.lazy()
-    height = rows.select(pl.len()).collect().item()
-    for start in range(0, max(height, 1), ROWS_AT_A_TIME):
-        yield store.conform(rows.slice(start, ROWS_AT_A_TIME).collect(engine="in-memory"), contract)
+def _parts(accepted: pl.DataFrame | Sequence[pl.LazyFrame], contract: type[Contract]) -> Iterator[pl.DataFrame]:
+    """The rows as the warehouse holds them, some at a time; at least one part, which may be without rows."""
+    for rows in [accepted.lazy()] if isinstance(accepted, pl.DataFrame) else accepted:
+        height = rows.select(pl.len()).collect().item()
+        for start in range(0, max(height, 1), ROWS_AT_A_TIME):
+            yield store.conform(rows.slice(start, ROWS_AT_A_TIME).collect(engine="in-memory"), contract)
 
 
 def _keys_and_hashes(con: duckdb.DuckDBPyConnection, numbered: pl.DataFrame, contract: type[Contract]) -> pl.DataFrame:

@@ -76,7 +76,7 @@ def read_raw(source: str, table: str, spec: FileTable, base_dir: Path) -> RawTab
         cells = read_file(path, spec.read, place)
         refuse(cells, spec.refuse, place)
         cells = with_lacking(cells, spec.read.may_lack)
-        frame = with_provenance(cells, source, name).filter(~pl.all_horizontal(pl.exclude(*PROVENANCE).is_null()))
+        frame = _without_blank_rows(cells, with_provenance(cells, source, name))
         if spec.snapshot == "full" and frame.is_empty():
             raise EmptyFile(
                 f"{place}: has headers but no rows. `snapshot: full` would take everything as deleted: "
@@ -88,14 +88,26 @@ def read_raw(source: str, table: str, spec: FileTable, base_dir: Path) -> RawTab
         before = (name, bound)
         frames.append(frame)
         files[name] = frame
+    frame = _together(frames, f"source {source}, table {table}")
+    told = shortfall(spec.control, base_dir, files, f"source {source}, table {table}") if spec.control else (None, None)
+    return RawTable(source, table, frame, *told)
+
+
+def _together(frames: list[pl.DataFrame], place: str) -> pl.DataFrame:
+    if len(frames) == 1:
+        return frames[0]  # Here `concat` and `select` would copy every row.
     try:
         frame = pl.concat(frames, how="diagonal_relaxed")
     except pl.exceptions.PolarsError:
-        raise UnreadableFile(
-            f"source {source}, table {table}: its files hold one column in types that do not go together"
-        ) from None
-    told = shortfall(spec.control, base_dir, files, f"source {source}, table {table}") if spec.control else (None, None)
-    return RawTable(source, table, frame.select(pl.exclude(*PROVENANCE), *PROVENANCE), *told)
+        raise UnreadableFile(f"{place}: its files hold one column in types that do not go together") from None
+    return frame.select(pl.exclude(*PROVENANCE), *PROVENANCE)
+
+
+def _without_blank_rows(cells: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+    # A filter copies every row, even where it leaves none out.
+    if any(column.null_count() == 0 for column in cells):
+        return frame
+    return frame.filter(~pl.all_horizontal(pl.col(cells.columns).is_null()))
 
 
 def with_lacking(cells: pl.DataFrame, may_lack: Iterable[str]) -> pl.DataFrame:

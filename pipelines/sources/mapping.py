@@ -71,13 +71,19 @@ def to_canonical(raw: RawTable, spec: TableMapping, contract: type[Contract], da
     for refusal in refusals:
         is_bad |= refusal.breaks
     rejected = quarantine(raw.table, frame, refusals)
-    canonical = canonical.hstack(frame.select(PROVENANCE.keys())).filter(~is_bad)
+    canonical = canonical.hstack(frame.select(PROVENANCE.keys()))
+    canonical = canonical.filter(~is_bad) if is_bad.any() else canonical
     left_out = raw.frame.height - frame.height - repeats.height
     if spec.shape == "changes":
         return Mapped(canonical, rejected, repeats, left_out)
     changes = changes_of(spec.shape, canonical, contract)
     superseded = pl.concat([repeats, changes.superseded.select(PROVENANCE.keys())])
     return Mapped(changes.accepted, pl.concat([rejected, changes.quarantined]), superseded, left_out)
+
+
+def takes_rows_by_themselves(spec: TableMapping) -> bool:
+    """Whether a row becomes the same whatever other rows there are."""
+    return spec.shape == "changes" and not (spec.let or spec.where or spec.distinct)
 
 
 def _let(frame: pl.DataFrame, spec: TableMapping, place: str) -> pl.DataFrame:

@@ -126,3 +126,81 @@ def test_subscriptions_none_of_which_has_a_price_stop_their_source(company) -> N
     assert report.outcome == "source_failed"
     assert "table subscription_changes: none of the 8 rows has a price. " in report.failures[0].message
     assert "interval" in report.failures[0].message
+
+
+CHANGES = """
+sources:
+  billing:
+    kind: files
+    tables:
+      subscription_changes:
+        files: changes.csv
+        snapshot: SNAPSHOT
+        columns:
+          change_id: Id
+          subscription_id: Subscription
+          item_id: Subscription
+          customer_id: Customer
+          effective_at: At
+          status: {from: Status, map: {live: active, gone: canceled}}
+          quantity: {const: 1}
+          unit_amount_minor: {from: Amount, money: minor}
+          plan: Plan
+          currency: {const: EUR}
+          interval: {const: month}
+"""
+
+ROWS = """Id,Subscription,Customer,At,Status,Plan,Amount
+1,S-a,a,2026-01-01,live,basic,many
+2,S-b,b,2026-01-01,live,basic,more
+3,S-c,c,2026-01-01,live,basic,100
+4,S-d,d,2026-01-01,live,basic,100
+3,S-c,c,2026-01-01,live,basic,100
+4,S-d,d,2026-01-01,live,basic,999
+5,S-e,e,2026-13-01,live,basic,100
+,S-f,f,2026-01-01,live,basic,100
+,S-g,g,2026-01-01,live,basic,100
+6,,h,2026-01-01,live,basic,-100
+3,S-c,c,2026-01-01,live,basic,100
+7,S-i,i,2026-01-01,lost,,100
+8,S-j,j,2026-01-01,live,basic,100
+"""
+"""Of the first two rows no amount can be read. 3 is there three times, 4 with two amounts."""
+
+
+@pytest.mark.parametrize("snapshot", ["full", "append"])
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+def test_a_table_in_parts_is_staged_as_one_in_whole(
+    snapshot: str, rows: int, company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Repeats and conflicts lie in different parts; a part whose amounts none can be read makes it one whole."""
+
+    def staged_rows() -> tuple[dict[str, list[tuple[object, ...]]], str]:
+        settings = company({"sources.yaml": CHANGES.replace("SNAPSHOT", snapshot), "changes.csv": ROWS})
+        source, raw = settings.sources.sources["billing"], settings.base_dir / "raw"
+        with duckdb.connect() as con:
+            prepare(con)
+            for day, text in ((date(2026, 2, 1), ROWS), (date(2026, 2, 2), ROWS.replace("8,S-j,j", "9,S-k,k"))):
+                (settings.base_dir / "changes.csv").write_text(text)
+                loading.extract("billing", source, settings.base_dir, raw, day)
+                result = loading.stage(con, "billing", source, raw, day)
+            return staging_of(con), str(result)
+
+    whole = staged_rows()
+    monkeypatch.setattr(loading, "_MANY_ROWS", rows)
+    assert staged_rows() == whole
+    tables, told = whole
+    assert {row[0] for row in tables["subscription_changes"]} == {"3", "8", "9"}
+    assert {(row[4], row[6]) for row in tables["quarantine"]} == {
+        (1, "not_an_amount"),
+        (2, "not_an_amount"),
+        (4, "duplicate_key"),
+        (6, "duplicate_key"),
+        (7, "not_a_time"),
+        (8, "missing_value"),
+        (9, "missing_value"),
+        (10, "missing_value"),
+        (10, "out_of_range"),
+        (12, "not_in_map"),
+    }
+    assert "rows_superseded=2" in told

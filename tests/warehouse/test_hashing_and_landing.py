@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from warehouse import hashing
 from warehouse.files import clear_unfinished
 from warehouse.hashing import frame_hash
 from warehouse.landing import land_raw, raw_path, read_raw_batch
@@ -35,6 +36,12 @@ def test_the_hash_of_a_frame_is_the_one_that_hashlib_gives() -> None:
     total = sum(int.from_bytes(hashlib.md5(text.encode()).digest()[8:], "little") for text in texts)
     content = repr((["at", "day", "id", "n", "x", "yes"], 3, total))
     assert frame_hash(FRAME) == hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_the_hash_of_many_rows_is_that_of_all_their_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = frame_hash(FRAME)
+    monkeypatch.setattr(hashing, "_SLICE", 2)
+    assert frame_hash(FRAME) == at_once
 
 
 def test_the_hash_of_a_frame_does_not_depend_on_the_order_of_rows_and_columns() -> None:

@@ -309,7 +309,7 @@ def test_a_batch_that_waits_on_disk_is_merged_in_parts_as_one_in_memory(
         said = [(f"i{key}", SINCE, "c1", key + number * (key % 4 == number)) for key in keys]
         return owners(*said)
 
-    def counts(source: str, of: Callable[[pl.DataFrame], pl.DataFrame | pl.LazyFrame]) -> list[MergeCounts]:
+    def counts(source: str, of: Callable[[pl.DataFrame], pl.DataFrame | list[pl.LazyFrame]]) -> list[MergeCounts]:
         return [
             staging.merge_batch(
                 con,
@@ -325,9 +325,9 @@ def test_a_batch_that_waits_on_disk_is_merged_in_parts_as_one_in_memory(
             for number in (1, 2, 3)
         ]
 
-    def parked(rows: pl.DataFrame) -> pl.LazyFrame:
-        rows.write_parquet(tmp_path / "rows.parquet", row_group_size=7)
-        return pl.scan_parquet(tmp_path / "rows.parquet")
+    def parked(rows: pl.DataFrame) -> list[pl.LazyFrame]:
+        rows[:20].write_parquet(tmp_path / "rows.parquet", row_group_size=7)
+        return [pl.scan_parquet(tmp_path / "rows.parquet"), rows[20:].lazy()]
 
     in_parts = counts("parts", parked)
     monkeypatch.setattr(staging, "ROWS_AT_A_TIME", 1000)
