@@ -34,23 +34,26 @@ class HealthScore(Contract, table="facts.health_score", key=("account_id", "mont
     score_change: pl.Float64 = optional("Score less that of the month before; null where one of them is missing.")
     known_weight: pl.Int64 = required("Weight of the measures that are known.", ge=0)
     total_weight: pl.Int64 = required("Weight of all measures.", gt=0)
+    unknown_measures: pl.String = required(
+        "Measures with a weight that are not known, by comma and space; empty where all are."
+    )
     coverage: pl.Float64 = required("known_weight / total_weight.", in_range={"min_value": 0, "max_value": 1})
     policy_version: pl.String = required("Version of the policy under which it was scored; history keeps its own.")
 
 
 class HealthDriver(Contract, table="facts.health_driver", key=("account_id", "month", "measure")):
-    """One row per account, month and measure with a weight: what it adds to the health score and what it costs.
+    """One row per account, month and measure with a weight that is known: what it adds to the health score and costs.
 
-    Over the measures, points_gained add up to the score and points_lost to 100 less the score, before rounding.
-    Definitions section 10.
+    Over the measures, points_gained add up to the score and points_lost to 100 less the score, before rounding. What is
+    not known is told by the score's unknown_measures. Definitions section 10.
     """
 
     account_id: pl.String = required("Account.")
     month: pl.Date = required("First day of the month.")
     measure: pl.String = required("Measure of the health score.", isin=HEALTH_MEASURES)
-    value: pl.Float64 = optional("What was measured, in the unit of the measure; null where it is not known.")
-    points: pl.Float64 = optional(
-        "The value between the policy's zero_at and hundred_at, 0 to 100, to two decimals; null where it is not known.",
+    value: pl.Float64 = required("What was measured, in the unit of the measure.")
+    points: pl.Float64 = required(
+        "The value between the policy's zero_at and hundred_at, 0 to 100, to two decimals.",
         in_range={"min_value": 0, "max_value": 100},
     )
     weight: pl.Int64 = required("Weight of the measure for this account.", gt=0)

@@ -291,7 +291,9 @@ segment life_cycle_stage <- marts.segments.=
 score <- facts.health_driver.points facts.health_driver.weight coverage
 band <- score (policy)
 score_change <- score
-known_weight total_weight <- facts.health_driver.points facts.health_driver.weight
+known_weight <- facts.health_driver.points facts.health_driver.weight
+total_weight <- segment life_cycle_stage (policy)
+unknown_measures <- facts.health_driver.measure segment life_cycle_stage (policy)
 coverage <- known_weight total_weight
 """,
     "facts.health_driver": """

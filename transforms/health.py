@@ -130,6 +130,10 @@ def health_scores(values: pl.DataFrame, policy: Policy) -> Scores:
     weights = {name: pl.col(f"weight_{name}") for name in HEALTH_MEASURES}
     known = [pl.when(points[name].is_not_null()).then(weights[name]).otherwise(0) for name in HEALTH_MEASURES]
     weighted = [(points[name] * weights[name]).fill_null(0) for name in HEALTH_MEASURES]
+    unknown = [
+        pl.when(points[name].is_null() & (weights[name] > 0)).then(1 << index).otherwise(0)
+        for index, name in enumerate(HEALTH_MEASURES)
+    ]
     known_weight, total_weight = pl.col("known_weight"), pl.col("total_weight")
     is_covered = known_weight * 100 >= total_weight * policy.health_min_coverage_percent
     tenths = (pl.col("weighted") + 5 * known_weight) // (10 * known_weight)
@@ -143,6 +147,7 @@ def health_scores(values: pl.DataFrame, policy: Policy) -> Scores:
         )
         .with_columns(tenths=pl.when(is_covered).then(tenths))
         .with_columns(
+            unknown_measures=pl.sum_horizontal(unknown).map_batches(_measures_of, pl.String),
             score=_tenths(pl.col("tenths")),
             band=_band((pl.col("tenths") + 5) // 10, policy),
             coverage=known_weight / total_weight,
@@ -581,13 +586,22 @@ def _band(whole: pl.Expr, policy: Policy) -> pl.Expr:
     )
 
 
+def _measures_of(sets: pl.Series) -> pl.Series:
+    """The names of the measures in each set, which is a number with a bit for each."""
+    texts = [
+        ", ".join(name for index, name in enumerate(HEALTH_MEASURES) if members >> index & 1)
+        for members in range(1 << len(HEALTH_MEASURES))
+    ]
+    return pl.Series(texts).gather(sets)
+
+
 def _drivers(rows: pl.DataFrame) -> pl.DataFrame:
-    """The measures of each row, one below the other, in the order of the rows."""
+    """The known measures of each row, one below the other, in the order of the rows."""
     count = len(HEALTH_MEASURES)
     numbered = rows.with_row_index("row")
     # Sorted by one integer: the text of ids would take most of the time.
     parts = pl.concat(
-        numbered.filter(pl.col(f"weight_{name}") > 0).select(
+        numbered.filter(pl.col(f"points_{name}").is_not_null()).select(
             value=name,
             points=(pl.col(f"points_{name}") / 100).round(2),
             weight=f"weight_{name}",

@@ -99,6 +99,30 @@ def accounts_have_domains(con: duckdb.DuckDBPyConnection, data_dir: Path) -> Non
     _add_columns(con, "staging.accounts", {"domain": "VARCHAR"})
 
 
+def scores_tell_what_is_not_known(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
+    """Drivers of measures that are not known had a row each; now the score names these measures."""
+    if not store.table_exists(con, "meta.health_score"):
+        return
+    _add_columns(con, "meta.health_score", {"unknown_measures": "VARCHAR"})
+    measures = (
+        "['licence_utilisation', 'active_user_trend', 'feature_breadth', 'last_activity', 'surveys', 'tickets', "
+        "'payments', 'onboarding', 'renewal', 'mrr_trend']"
+    )
+    con.execute(
+        f"""
+        UPDATE meta.health_score AS score SET unknown_measures = told.unknown
+        FROM (
+            SELECT account_id, month,
+                string_agg(measure, ', ' ORDER BY list_position({measures}, measure)) AS unknown
+            FROM meta.health_driver WHERE points IS NULL GROUP BY ALL
+        ) told WHERE score.account_id = told.account_id AND score.month = told.month"""
+    )
+    con.execute("UPDATE meta.health_score SET unknown_measures = '' WHERE unknown_measures IS NULL")
+    for table in ("meta.health_driver", "facts.health_driver"):
+        if store.table_exists(con, table):
+            con.execute(f"DELETE FROM {table} WHERE points IS NULL")
+
+
 Migration = Callable[[duckdb.DuckDBPyConnection, Path], None]
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -108,6 +132,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     loads_are_listed,
     runs_tell_how_they_ended,
     accounts_have_domains,
+    scores_tell_what_is_not_known,
 )
 
 

@@ -110,10 +110,12 @@ def _health(make: Maker, account: str) -> list[Block]:
         return []
     score = scores[0]
     drivers = make.published.query(
-        "SELECT measure, points, points_lost FROM facts.health_driver WHERE account_id = ? AND month = ? ORDER BY "
-        "points_lost DESC NULLS LAST, measure",
+        "SELECT measure, points, points_lost FROM facts.health_driver WHERE account_id = ? AND month = ? "
+        "UNION ALL SELECT measure, NULL, NULL FROM (SELECT unnest(string_split(?, ', ')) AS measure) "
+        "WHERE measure <> '' ORDER BY points_lost DESC NULLS LAST, measure",
         account,
         score["month"],
+        score["unknown_measures"],
     ).to_dicts()
     head = [(make.say("measure"), False), (make.say("points"), True), (make.say("points_lost"), True)]
     body = [

@@ -114,11 +114,8 @@ def test_a_missing_measure_counts_neither_as_nothing_nor_as_average_but_leaves_i
     (row,) = found.scores.to_dicts()
     assert row["score"] == 76.9  # (80 x 20 + 90 x 30 + 54 x 20) / 70 = 76.857
     assert (row["known_weight"], row["total_weight"], row["coverage"]) == (70, 100, 0.7)
-    missing = found.drivers.filter(pl.col("measure") == "last_activity")
-    assert (
-        missing.select("value", "points", "weight", "points_gained", "points_lost").row(0)
-        == (None, None, 30) + (None,) * 2
-    )
+    assert row["unknown_measures"] == "last_activity"
+    assert found.drivers["measure"].to_list() == ["licence_utilisation", "surveys", "tickets"]
 
 
 @pytest.mark.parametrize(("known", "score"), [(60, 50.0), (59, None)])
@@ -126,15 +123,14 @@ def test_from_60_percent_of_the_weight_there_is_a_score(known: int, score: float
     rules = policy(surveys=(0, 100, known), tickets=(0, 100, 100 - known))
     found = scored(rules, surveys=50)
     assert found.scores.select("score", "band").row(0) == (score, "yellow" if score else "insufficient_data")
-    assert found.drivers["points_gained"].to_list() == [score, None]
+    assert found.drivers.select("measure", "points_gained").rows() == [("surveys", score)]
 
 
 def test_an_account_of_which_nothing_is_known_has_no_score() -> None:
-    assert scored(policy(surveys=(0, 100, 1))).scores.select("score", "band", "coverage").row(0) == (
-        None,
-        "insufficient_data",
-        0.0,
-    )
+    found = scored(policy(tickets=(0, 100, 1), renewal=(0, 100, 0), surveys=(0, 100, 1)))
+    row = found.scores.select("score", "band", "coverage", "unknown_measures").row(0)
+    assert row == (None, "insufficient_data", 0.0, "surveys, tickets")
+    assert found.drivers.is_empty()
 
 
 @pytest.mark.parametrize(
@@ -202,12 +198,16 @@ def test_a_score_keeps_the_version_of_its_policy() -> None:
 def test_scores_lie_between_their_worst_and_best_measure_and_drivers_sum_to_them(found: dict[str, float]) -> None:
     scores, drivers = scored(POLICY, **found)
     (row,) = scores.to_dicts()
-    weights = dict(drivers.select("measure", "weight").iter_rows())
-    known = sum(weights[name] for name in found)
-    assert row["coverage"] == known / sum(weights.values())
-    assert (row["score"] is None) == (known / sum(weights.values()) < 0.6)
+    weights = POLICY.health_weights_of(None)
+    known, whole = sum(weights[name] for name in found), sum(weights.values())
+    assert drivers.select("measure", "weight").rows() == [
+        (name, weights[name]) for name in HEALTH_MEASURES if name in found
+    ]
+    assert row["unknown_measures"] == ", ".join(name for name in HEALTH_MEASURES if name not in found)
+    assert row["coverage"] == known / whole
+    assert (row["score"] is None) == (known / whole < 0.6)
     if row["score"] is not None:
-        points = drivers["points"].drop_nulls()
+        points = drivers["points"]
         assert min(points) - 0.05 <= row["score"] <= max(points) + 0.05
         assert drivers["points_gained"].sum() == pytest.approx(row["score"], abs=0.0501)
         assert float(drivers["points_gained"].sum()) + float(drivers["points_lost"].sum()) == pytest.approx(100)

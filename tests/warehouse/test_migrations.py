@@ -186,3 +186,26 @@ def test_a_file_of_a_newer_version_is_refused_as_it_is(tmp_path: Path) -> None:
     with duckdb.connect(path) as con:
         assert len(version(con)) == len(MIGRATIONS) + 1
     assert copies(path) == []
+
+
+def test_kept_scores_name_the_measures_that_had_a_driver_without_points(tmp_path: Path) -> None:
+    may = "'2026-05-01'::DATE"
+    with duckdb.connect() as con:
+        con.execute(
+            f"""
+            CREATE SCHEMA meta; CREATE SCHEMA facts;
+            CREATE TABLE meta.health_score AS
+            FROM (VALUES ('a', {may}, 50.0), ('b', {may}, 70.0)) AS t (account_id, month, score);
+            CREATE TABLE meta.health_driver AS FROM (
+                VALUES ('a', {may}, 'tickets', NULL), ('a', {may}, 'renewal', 20.0),
+                    ('a', {may}, 'last_activity', NULL), ('b', {may}, 'tickets', 70.0)
+            ) AS t (account_id, month, measure, points);
+            CREATE TABLE facts.health_driver AS FROM meta.health_driver"""
+        )
+        for _ in range(2):
+            migrations.scores_tell_what_is_not_known(con, tmp_path)
+            scores = con.sql("SELECT account_id, score, unknown_measures FROM meta.health_score ORDER BY ALL")
+            assert scores.fetchall() == [("a", 50, "last_activity, tickets"), ("b", 70, "")]
+            for name in ("meta.health_driver", "facts.health_driver"):
+                rows = con.sql(f"SELECT account_id, measure FROM {name} ORDER BY ALL").fetchall()
+                assert rows == [("a", "renewal"), ("b", "tickets")]

@@ -32,6 +32,7 @@ _SCORE_RULES = [
 _BAND_RULES = [
     ("a band for every score", "(score IS NULL) = (band = 'insufficient_data')"),
     ("known <= total", "known_weight <= total_weight"),
+    ("all are known or some are not", "(known_weight = total_weight) = (unknown_measures = '')"),
     ("coverage", "coverage = known_weight / total_weight"),
     # What is covered well enough, and what is red and yellow, is the policy's: it must be so for all alike.
     ("less coverage never suffices", "score IS NOT NULL OR coverage < coalesce(least_covered, 2)"),
@@ -40,8 +41,8 @@ _BAND_RULES = [
     ("green above red", "band <> 'green' OR score > coalesce(highest_red, -1)"),
 ]
 _FROM_DRIVERS: list[Pair] = [
-    ("total weight", "total_weight", "total"),
-    ("known weight", "known_weight", "known"),
+    ("known weight", "known_weight", "coalesce(known, 0)"),
+    ("known and unknown measures", "0", "coalesce(told_unknown, 0)"),
     ("score in tenths", "CAST(round(10 * score) AS BIGINT)", "tenths"),
 ]
 _OF_SCORES = {
@@ -119,10 +120,10 @@ INVARIANTS = (
         advice="facts.health_score and facts.health_driver are of different runs: materialize both again.",
         sql=f"""
             WITH summed AS (
-                SELECT account_id, month, CAST(sum(weight) AS BIGINT) AS total,
-                    CAST(coalesce(sum(weight) FILTER (WHERE points IS NOT NULL), 0) AS BIGINT) AS known,
-                    CAST(sum(CAST(round(100 * points) AS BIGINT) * weight) AS BIGINT) AS weighted
-                FROM {_DRIVERS} GROUP BY ALL
+                SELECT account_id, month, CAST(sum(weight) AS BIGINT) AS known,
+                    CAST(sum(CAST(round(100 * points) AS BIGINT) * weight) AS BIGINT) AS weighted,
+                    count(*) FILTER (WHERE contains(unknown_measures, measure)) AS told_unknown
+                FROM {_DRIVERS} JOIN {_SCORES} USING (account_id, month) GROUP BY ALL
             ), b AS (
                 SELECT *, (weighted + 5 * known) // (10 * known) AS tenths FROM summed
             )
@@ -152,12 +153,12 @@ INVARIANTS = (
         sql=f"""
             WITH summed AS (
                 SELECT account_id, month, sum(points_gained) AS gained, sum(points_lost) AS lost,
-                    count(*) FILTER (WHERE (points IS NULL) <> (value IS NULL)) AS unlike
+                    count(*) FILTER (WHERE points IS NULL OR value IS NULL) AS unknown
                 FROM {_DRIVERS} GROUP BY ALL
             )
-            SELECT account_id, month, score, gained, lost, unlike
+            SELECT account_id, month, score, gained, lost, unknown
             FROM summed LEFT JOIN {_SCORES} USING (account_id, month)
-            WHERE unlike > 0 OR (score IS NULL) <> (gained IS NULL) OR (score IS NULL) <> (lost IS NULL)
+            WHERE unknown > 0 OR (score IS NULL) <> (gained IS NULL) OR (score IS NULL) <> (lost IS NULL)
                 OR abs(gained - score) > 0.050001 OR abs(gained + lost - 100) > 0.000001""",
     ),
     Invariant(
@@ -169,10 +170,14 @@ INVARIANTS = (
         sql=f"""
             WITH found AS (
                 {" UNION ALL ".join(f"SELECT '{name}' AS measure, * FROM ({query})" for name, query in _VALUES.items())}
+            ), told AS (
+                SELECT account_id, measure, value
+                FROM {_DRIVERS} JOIN {_SCORES} USING (account_id, month) WHERE {_RUNNING}
+                UNION ALL
+                SELECT account_id, unnest(string_split(unknown_measures, ', ')), NULL FROM {_SCORES} WHERE {_RUNNING}
             )
-            SELECT account_id, measure, value, found
-            FROM {_DRIVERS} JOIN {_SCORES} USING (account_id, month) LEFT JOIN found USING (account_id, measure)
-            WHERE {_RUNNING} AND measure IN ('{"', '".join(_VALUES)}') AND value IS DISTINCT FROM found""",
+            SELECT account_id, measure, value, found FROM told LEFT JOIN found USING (account_id, measure)
+            WHERE measure IN ('{"', '".join(_VALUES)}') AND value IS DISTINCT FROM found""",
     ),
     Invariant(
         id="5_health_from_scores",
