@@ -567,15 +567,17 @@ def _readable(
     """
     height = max(raw.frame.height, 1)
     step = 2 * _MANY_ROWS if takes_rows_by_themselves(spec) else height
+    if step >= height:
+        whole = to_canonical(raw, spec, contract, day_zone)
+        return [whole.frame.lazy()], [replace(whole, frame=whole.frame.clear())]
     readable, told = [], []
     try:
         for start in range(0, height, step):
-            part = to_canonical(replace(raw, frame=raw.frame.slice(start, step)), spec, contract, day_zone)
+            # Even one cell that cannot be read may be one of many that lie in other parts.
+            part = to_canonical(replace(raw, frame=raw.frame.slice(start, step)), spec, contract, day_zone, fewest=1)
             readable.append(_parked(part.frame.lazy(), aside / f"{raw.table}-{start}-readable.parquet"))
             told.append(replace(part, frame=part.frame.clear()))
     except WrongType:
-        if step >= height:
-            raise
         whole = to_canonical(raw, spec, contract, day_zone)
         return [whole.frame.lazy()], [whole]
     return readable, told
@@ -583,10 +585,11 @@ def _readable(
 
 @contextmanager
 def _parking_place(con: duckdb.DuckDBPyConnection) -> Iterator[Path]:
-    """A folder beside the warehouse file, which nobody but the holder of that file uses."""
+    """A folder beside the warehouse file, which nobody but the holder of that file uses; else among temporary ones."""
     folder = folder_of(con)
-    for left_behind in folder.glob(f"{UNFINISHED}staging-*"):
-        shutil.rmtree(left_behind)
+    if folder is not None:
+        for left_behind in folder.glob(f"{UNFINISHED}staging-*"):
+            shutil.rmtree(left_behind)
     with TemporaryDirectory(dir=folder, prefix=f"{UNFINISHED}staging-") as aside:
         yield Path(aside)
 

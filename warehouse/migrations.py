@@ -101,9 +101,10 @@ def accounts_have_domains(con: duckdb.DuckDBPyConnection, data_dir: Path) -> Non
 
 def scores_tell_what_is_not_known(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
     """Drivers of measures that are not known had a row each; now the score names these measures."""
-    if not store.table_exists(con, "meta.health_score"):
-        return
+    # A run that was broken off before it published has left the first table alone, without rows.
     _add_columns(con, "meta.health_score", {"unknown_measures": "VARCHAR"})
+    if not store.table_exists(con, "meta.health_driver"):
+        return
     measures = (
         "['licence_utilisation', 'active_user_trend', 'feature_breadth', 'last_activity', 'surveys', 'tickets', "
         "'payments', 'onboarding', 'renewal', 'mrr_trend']"

@@ -6,7 +6,6 @@ Frames that go in and come out have six types: String, Int64, Float64, Boolean, 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import gettempdir
 
 import duckdb
 import polars as pl
@@ -75,11 +74,11 @@ def own_database(con: duckdb.DuckDBPyConnection) -> str:
     return names.quoted(str(con.sql("SELECT current_database()").fetchall()[0][0]))
 
 
-def folder_of(con: duckdb.DuckDBPyConnection) -> Path:
-    """The folder of the connection's own file; that of temporary files where it has none."""
+def folder_of(con: duckdb.DuckDBPyConnection) -> Path | None:
+    """The folder of the connection's own file, if it has one."""
     query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
     ((path,),) = con.sql(query).fetchall()
-    return Path(path).parent if path else Path(gettempdir())
+    return Path(path).parent if path else None
 
 
 def conform(frame: pl.DataFrame, contract: type[Contract] | None = None) -> pl.DataFrame:

@@ -115,7 +115,8 @@ def _health(make: Maker, account: str) -> list[Block]:
         "WHERE measure <> '' ORDER BY points_lost DESC NULLS LAST, measure",
         account,
         score["month"],
-        score["unknown_measures"],
+        # In a release of a version before, these have rows of their own.
+        score.get("unknown_measures") or "",
     ).to_dicts()
     head = [(make.say("measure"), False), (make.say("points"), True), (make.say("points_lost"), True)]
     body = [

@@ -42,11 +42,13 @@ class Mapped:
     left_out: int
 
 
-def to_canonical(raw: RawTable, spec: TableMapping, contract: type[Contract], day_zone: str = "UTC") -> Mapped:
+def to_canonical(
+    raw: RawTable, spec: TableMapping, contract: type[Contract], day_zone: str = "UTC", fewest: int = 2
+) -> Mapped:
     """Canonical rows of a raw table, in its order. A row with a cell that cannot be read is rejected, with every rule.
 
-    Raises `WrongType` where no cell of a column in a file can be read, `WrongMapping` where the mapping cannot be
-    applied, `MissingColumn` and `AmbiguousColumn` as `bind` does.
+    Raises `WrongType` where no cell of a column in a file can be read, if there are `fewest` at least; `WrongMapping`
+    where the mapping cannot be applied; `MissingColumn` and `AmbiguousColumn` as `bind` does.
     """
     place = f"source {raw.source}, table {raw.table}"
     if not _headers(raw.frame):
@@ -62,7 +64,7 @@ def to_canonical(raw: RawTable, spec: TableMapping, contract: type[Contract], da
         # What `let` reckons is written as SQL writes it.
         has_comma = spec.read.decimal_comma and one.header not in spec.let
         values[name], refused = _column(
-            one, frame, has_comma, values.get("currency"), f"{place}, column {name!r}", day_zone
+            one, frame, has_comma, values.get("currency"), f"{place}, column {name!r}", day_zone, fewest
         )
         refusals += refused
     columns = canonical_columns(contract, spec.shape)
@@ -127,25 +129,32 @@ def _where(frame: pl.DataFrame, spec: TableMapping, place: str) -> pl.DataFrame:
 
 
 def _column(
-    one: Bound, frame: pl.DataFrame, eu: bool, currency: pl.Series | None, place: str, day_zone: str
+    one: Bound, frame: pl.DataFrame, eu: bool, currency: pl.Series | None, place: str, day_zone: str, fewest: int
 ) -> tuple[pl.Series, list[Refusal]]:
     """Typed values of one canonical column; where each row names its zone, reckoned once for each zone."""
     if not isinstance(one.zone, ZoneColumn):
-        return _column_in(one, one.zone, frame, eu, currency, place, day_zone)
+        return _column_in(one, one.zone, frame, eu, currency, place, day_zone, fewest)
     zones = _text(frame, one.zone.from_, place)
     unknown = zones.is_in(sorted(available_timezones())).not_().fill_null(True)
     advice = f"{one.column.name}: the column {one.zone.from_} must name an IANA time zone such as America/Denver"
     values = _repeat(None, frame, one.column.dtype)
     refusals = [Refusal("unknown_zone", unknown, advice, one.column.name)]
     for zone in zones.filter(~unknown).unique().sort():
-        here, refused = _column_in(one, zone, frame, eu, currency, place, day_zone)
+        here, refused = _column_in(one, zone, frame, eu, currency, place, day_zone, fewest)
         values = here.zip_with((zones == zone).fill_null(False), values)
         refusals += [replace(refusal, breaks=refusal.breaks & (zones == zone).fill_null(False)) for refusal in refused]
     return values, refusals
 
 
 def _column_in(
-    one: Bound, tz: str | None, frame: pl.DataFrame, eu: bool, currency: pl.Series | None, place: str, day_zone: str
+    one: Bound,
+    tz: str | None,
+    frame: pl.DataFrame,
+    eu: bool,
+    currency: pl.Series | None,
+    place: str,
+    day_zone: str,
+    fewest: int,
 ) -> tuple[pl.Series, list[Refusal]]:
     """Typed values of one canonical column, and the rows that cannot have one. `eu`: numbers have a decimal comma.
 
@@ -174,7 +183,7 @@ def _column_in(
             raise WrongMapping(f"{place}: `const` does not fit. {refusals[0].advice}")
         for refusal in refusals:
             if refusal.rule in _UNREADABLE:
-                _check_some_fit(frame["_file"], words.is_not_null(), refusal, place)
+                _check_some_fit(frame["_file"], words.is_not_null(), refusal, place, fewest)
     if one.months:
         months = _text(frame, one.months, place)
         values, unread = _minus_months(one, tz or "UTC", values, months)
@@ -348,13 +357,13 @@ def _of_moments(moments: pl.Series, dtype: pl.DataType, zone: str) -> pl.Series:
     return instants.dt.convert_time_zone(zone).dt.date() if dtype == pl.Date else instants
 
 
-def _check_some_fit(files: pl.Series, given: pl.Series, refusal: Refusal, place: str) -> None:
-    """Raises `WrongType` for a file none of whose cells (two at least) can be read."""
+def _check_some_fit(files: pl.Series, given: pl.Series, refusal: Refusal, place: str, fewest: int) -> None:
+    """Raises `WrongType` for a file none of whose cells, `fewest` at least, can be read."""
     counts = (
         pl.DataFrame({"file": files, "given": given, "bad": refusal.breaks})
         .group_by("file")
         .agg(pl.col("given", "bad").sum())
-        .filter((pl.col("given") > 1) & (pl.col("bad") == pl.col("given")))
+        .filter((pl.col("given") >= fewest) & (pl.col("bad") == pl.col("given")))
         .sort("file")
     )
     for file, count, _ in counts.head(1).iter_rows():

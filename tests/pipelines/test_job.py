@@ -260,6 +260,7 @@ def test_with_subscriptions_alone_what_rests_on_other_sources_is_empty(six_custo
         "marts.invoiced_revenue",
         "facts.payment_attempt",
         "marts.dunning",
+        "facts.health_driver",
         "marts.action_list",
         "marts.health_backtest",
     }

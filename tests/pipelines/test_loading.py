@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from datetime import date
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipelines import loading
 from pipelines.config import SampleSource
 from pipelines.execute import rebuild_from_raw, run_job
 from pipelines.run import warehouse_file
+from pipelines.sources.mapping import WrongType
 from schemas.catalogue import CATALOGUE, HEALTH
 from tests.pipelines.conftest import BILLING, SUBSCRIPTIONS, dagster_in_memory
 from warehouse.files import UNFINISHED
@@ -204,3 +206,35 @@ def test_a_table_in_parts_is_staged_as_one_in_whole(
         (12, "not_in_map"),
     }
     assert "rows_superseded=2" in told
+
+
+def test_a_column_that_cannot_be_read_stops_its_source_also_where_its_cells_lie_apart(
+    company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"{number},S-{number},c,2026-01-01,live,basic,100" for number in range(9)]
+    asked = {0: "31/01/2026", 8: "28/02/2026"}
+    text = "\n".join(
+        ["Id,Subscription,Customer,At,Status,Plan,Amount,Asked"]
+        + [f"{line},{asked.get(number, '')}" for number, line in enumerate(lines)]
+    )
+    mapping = CHANGES.replace("SNAPSHOT", "append").replace("plan: Plan", "plan: Plan\n          requested_at: Asked")
+    monkeypatch.setattr(loading, "_MANY_ROWS", 2)
+    settings = company({"sources.yaml": mapping, "changes.csv": text})
+    source, raw = settings.sources.sources["billing"], settings.base_dir / "raw"
+    loading.extract("billing", source, settings.base_dir, raw, AS_OF)
+    with duckdb.connect() as con:
+        prepare(con)
+        with pytest.raises(WrongType, match=r"'requested_at': none of the 2 values in file changes.csv can be read"):
+            loading.stage(con, "billing", source, raw, AS_OF)
+
+
+def test_what_waits_on_disk_beside_no_warehouse_file_is_left_to_whoever_uses_it(tmp_path: Path, monkeypatch) -> None:
+    """`kpis check` stages in memory, maybe twice at a time."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    theirs = tmp_path / f"{UNFINISHED}staging-of-another"
+    theirs.mkdir()
+    loading.extract("sample", SOURCE, tmp_path, tmp_path / "raw", AS_OF)
+    with duckdb.connect() as con:
+        prepare(con)
+        loading.stage(con, "sample", SOURCE, tmp_path / "raw", AS_OF)
+    assert [path for path in tmp_path.iterdir() if path.name != "raw"] == [theirs]

@@ -26,7 +26,7 @@ from pipelines.report.texts import NO_VALUE, VALUES, WORDS
 from pipelines.run import published_dir
 from pipelines.show import HEADLINES, find_kpi, headlines, kpi_rows
 from schemas.policy import HEALTH_MEASURES
-from warehouse.publish import current_release, open_published
+from warehouse.publish import current_release, newest_release, open_published
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 SECTIONS = [
@@ -419,6 +419,17 @@ def test_a_portrait_tells_risk_and_health_in_its_language(page, sample, language
     shown = page(sample, language, account=account)
     assert VALUES[risk].of(language) in shown.text("who").split()
     assert VALUES["last_activity_measure"].of(language) in shown.text("health")
+
+
+def test_a_portrait_of_a_release_from_before_scores_told_what_is_not_known(page, sample, copy_of):
+    settings = copy_of(sample)
+    database = newest_release(published_dir(settings)).database
+    with open_published(published_dir(settings)) as con:
+        account = con.sql("SELECT min(account_id) FROM facts.health_driver").fetchall()[0][0]
+    database.chmod(0o644)
+    with duckdb.connect(database) as con:
+        con.execute("ALTER TABLE facts.health_score DROP COLUMN unknown_measures")
+    assert page(settings, account=account).text("health")
 
 
 # Health, once it is published

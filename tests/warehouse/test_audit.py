@@ -185,6 +185,26 @@ def test_an_account_in_two_cohorts_or_none_is_caught(sample: duckdb.DuckDBPyConn
     assert {"11_one_cohort_per_account", "11_cohorts_sum_to_closing"} <= set(offending(sample, ["marts.cohorts"]))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "total_weight = total_weight + 1, coverage = known_weight / (total_weight + 1)",
+        "unknown_measures = 'mrr_trend, ' || unknown_measures",
+    ],
+)
+def test_a_score_of_other_weights_or_measures_than_its_like_is_caught(
+    change: str, sample: duckdb.DuckDBPyConnection
+) -> None:
+    sample.execute(
+        f"""
+        UPDATE facts.health_score SET {change} WHERE rowid IN (
+            SELECT health_score.rowid FROM facts.health_score JOIN facts.health_driver USING (account_id, month)
+            WHERE measure = 'mrr_trend' AND known_weight < total_weight LIMIT 1
+        )"""
+    )
+    assert set(offending(sample, ["facts.health_score"])) == {"5_health_scores_from_drivers"}
+
+
 def test_a_ledger_in_disorder_across_products_is_caught(sample: duckdb.DuckDBPyConnection) -> None:
     # Two rows of one day in place of their sum, each with the balance of the other in between.
     sample.execute(

@@ -209,3 +209,10 @@ def test_kept_scores_name_the_measures_that_had_a_driver_without_points(tmp_path
             for name in ("meta.health_driver", "facts.health_driver"):
                 rows = con.sql(f"SELECT account_id, measure FROM {name} ORDER BY ALL").fetchall()
                 assert rows == [("a", "renewal"), ("b", "tickets")]
+
+
+def test_scores_of_a_run_that_was_broken_off_before_it_kept_drivers_are_no_hindrance(tmp_path: Path) -> None:
+    with duckdb.connect() as con:
+        con.execute("CREATE SCHEMA meta; CREATE TABLE meta.health_score (account_id VARCHAR)")
+        migrations.scores_tell_what_is_not_known(con, tmp_path)
+        assert "unknown_measures" in sql_columns(con, "meta.health_score")

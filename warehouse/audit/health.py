@@ -42,6 +42,7 @@ _BAND_RULES = [
 ]
 _FROM_DRIVERS: list[Pair] = [
     ("known weight", "known_weight", "coalesce(known, 0)"),
+    ("total weight", "total_weight", "usual_weight"),
     ("known and unknown measures", "0", "coalesce(told_unknown, 0)"),
     ("score in tenths", "CAST(round(10 * score) AS BIGINT)", "tenths"),
 ]
@@ -126,11 +127,15 @@ INVARIANTS = (
                 FROM {_DRIVERS} JOIN {_SCORES} USING (account_id, month) GROUP BY ALL
             ), b AS (
                 SELECT *, (weighted + 5 * known) // (10 * known) AS tenths FROM summed
+            ), kinds AS (
+                SELECT policy_version, segment, life_cycle_stage, min(total_weight) AS usual_weight
+                FROM {_SCORES} GROUP BY ALL
             )
             SELECT account_id, month, {differences(_FROM_DRIVERS, "published", "from the drivers")} AS differences
-            FROM {_SCORES} LEFT JOIN b USING (account_id, month)
-            WHERE {differ(_FROM_DRIVERS[:2])}
-                OR (score IS NOT NULL AND {_FROM_DRIVERS[2][1]} IS DISTINCT FROM {_FROM_DRIVERS[2][2]})""",
+            FROM {_SCORES} JOIN kinds USING (policy_version, segment, life_cycle_stage)
+            LEFT JOIN b USING (account_id, month)
+            WHERE {differ(_FROM_DRIVERS[:3])}
+                OR (score IS NOT NULL AND {_FROM_DRIVERS[3][1]} IS DISTINCT FROM {_FROM_DRIVERS[3][2]})""",
     ),
     Invariant(
         id="2_health_changes_join_up",
