@@ -19,7 +19,7 @@ from pipelines.config import Settings
 from pipelines.definitions import build_defs, run_config
 from pipelines.journal import PROGRESS, Outcome, read
 from pipelines.run import JOB, raw_dir, warehouse_file
-from pipelines.troubles import in_plain_words, refuse_unwritable
+from pipelines.troubles import in_plain_words, refuse_little_address_space, refuse_unwritable
 from warehouse import migrations
 from warehouse.files import move_into_place, unfinished
 from warehouse.store import prepare
@@ -88,8 +88,10 @@ def run_job(
     """Runs the daily job here and now, and says how it ended. The error is in the report, not raised.
 
     `without_sources`: from what is staged, without extraction and staging. Raises OSError where the data folder
-    cannot be written, and where the machine fails Dagster's own records; LookupError for a clock that is years ahead.
+    cannot be written, memory is limited to next to nothing, or the machine fails Dagster's own records; LookupError
+    for a clock that is years ahead.
     """
+    refuse_little_address_space()
     refuse_unwritable(settings.data_dir)
     if as_of is None and settings.as_of is None:
         # The run itself does so too, but in the words of Dagster.
@@ -157,6 +159,7 @@ def rebuild_from_raw(settings: Settings, as_of: date | None) -> RunReport:
     else as `loading.replay`.
     """
     path = warehouse_file(settings)
+    refuse_little_address_space()
     refuse_unwritable(settings.data_dir)
     _refuse_while_in_use(path)
     aside = unfinished(path)

@@ -1,5 +1,6 @@
 """What the machine lacks, told in one line with what to do: no disk space, no memory, no right, a damaged file."""
 
+import resource
 import shutil
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -32,6 +33,10 @@ _SIGNS: tuple[tuple[tuple[str, ...], str], ...] = (
 _NEARLY_NOTHING = 4 << 20
 """Bytes; with less free, what SQLite calls an I/O error is a full disk."""
 
+LEAST_ADDRESS_SPACE = 3 << 30
+"""Bytes that a run over a handful of accounts reserves on two cores. With 2 GiB, threads that cannot be started leave
+the process hanging or crashed without a word."""
+
 
 def in_plain_words(error: str, folder: Path) -> str | None:
     """What an error's text means for who runs the job, followed by its first line; None where it is something else.
@@ -57,3 +62,13 @@ def refuse_unwritable(folder: Path) -> None:
     except OSError as error:
         words = in_plain_words(error.strerror or "", folder) or error.strerror
         raise OSError(f"{folder} cannot be written: {words}") from None
+
+
+def refuse_little_address_space() -> None:
+    """Raises an OSError in plain words where a limit (`ulimit -v`) leaves less than the smallest run needs."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESS_SPACE:
+        raise OSError(
+            f"there is not enough memory: this process may reserve {limit >> 20:,} MiB of addresses and a run needs at "
+            f"least {LEAST_ADDRESS_SPACE >> 20:,}: lift the limit (`ulimit -v unlimited`) and run again"
+        )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -97,22 +98,61 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line_and_can_be_read(six
 # Memory
 
 
-@pytest.mark.long
-def test_too_little_memory_ends_a_run_and_harms_nothing(six_customers, copy_of, tables):
+def test_a_limit_that_no_run_fits_in_is_refused_before_anything_begins(six_customers, copy_of):
     settings = copy_of(six_customers)
+    arrive(settings, 1)
+    for more in ([], ["--from-raw"]):
+        process = finished(
+            run_of(settings, *more),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2000 * MEBIBYTE, 2000 * MEBIBYTE)),
+        )
+        assert process.returncode == 1
+        assert said(process) == (
+            "there is not enough memory: this process may reserve 2,000 MiB of addresses and a run needs at least "
+            "3,072: lift the limit (`ulimit -v unlimited`) and run again"
+        )
+    assert newcomers(settings) == 0
+
+
+def starve(process: subprocess.Popen[str], step: str, left: int) -> int | None:
+    """Leaves a run so many bytes once it has told of a step, and is how it ends: None where it had to be killed.
+
+    The libraries of a starved run fail, crash, or wait for threads that could not be started.
+    """
+    for line in process.stderr:
+        if step in line:
+            break
+    with suppress(ProcessLookupError):
+        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
+        size = pages * resource.getpagesize() + left
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (size, size))
+    try:
+        process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return None
+    return process.returncode
+
+
+@pytest.mark.long
+def test_too_little_memory_ends_a_run_and_harms_nothing(six_customers, copy_of, kpis, tables):
+    settings = copy_of(six_customers)
+    starved = [
+        ("extract billing", 20),
+        ("validate billing", 60),
+        ("account facts", 100),
+        ("mrr marts", 40),
+        ("kpi values", 5),
+    ]
     ends = []
-    for number, mebibytes in enumerate((1200, 1700, 2000, 2300, 2600), start=1):
+    for number, (step, mebibytes) in enumerate(starved, start=1):
         arrive(settings, number)
         published = newcomers(settings)
-
-        def limited(size: int = mebibytes * MEBIBYTE) -> None:
-            resource.setrlimit(resource.RLIMIT_AS, (size, size))
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-        process = finished(run_of(settings), preexec_fn=limited, timeout=300)
-        assert newcomers(settings) in ((number,) if process.returncode == 0 else (published, number))
-        ends.append(process.returncode)
-    assert any(ends)
+        ends.append(starve(kpis(*run_of(settings)), step, mebibytes * MEBIBYTE))
+        assert newcomers(settings) in ((number,) if ends[-1] == 0 else (published, number))
+    assert sum(end != 0 for end in ends) > 1, ends
     ends_as_undisturbed(settings, six_customers, number, copy_of, tables)
 
 
