@@ -19,7 +19,8 @@ def account_periods(days: pl.DataFrame, grain: str) -> pl.DataFrame:
 
     Grain: account x period_start. Columns as in `account_days`, for the period as a whole: `ever_paid_before` is that
     of the first time in the period that it begins to pay, `end_reason` that of the last stop. And is_intraperiod: it
-    paid within the period, but is a customer at neither end. Definitions sections 3 and 4.
+    paid within the period, but is a customer at neither end; is_one_day: it changes on one day of the period alone, so
+    the net movement is the daily one. Definitions sections 3 and 4.
     """
     keys = ("account_id", "period_start")
     begins = (pl.col("opening_state") != "paying") & (pl.col("closing_state") == "paying")
@@ -30,7 +31,8 @@ def account_periods(days: pl.DataFrame, grain: str) -> pl.DataFrame:
     first_begin = rows.filter(begins & (pl.col("began") == 1)).select(*keys, began_as_returning="ever_paid_before")
     opening = rows.filter(runs.starts(*keys)).select("opening_state", "ever_paid_before", "stopped_by")
     closing = rows.filter(runs.ends(*keys)).select(*keys, "closing_state", "first_paid_date", "end_reason")
-    has_begun = rows.filter(runs.ends(*keys)).select(paid_in_period=pl.col("began") > 0)
+    has_begun = rows.with_columns(is_one_day=runs.starts(*keys)).filter(runs.ends(*keys))
+    has_begun = has_begun.select("is_one_day", paid_in_period=pl.col("began") > 0)
     return (
         pl.concat([closing, opening, has_begun], how="horizontal")
         .join(first_begin, on=keys, how="left", maintain_order="left")
@@ -40,7 +42,7 @@ def account_periods(days: pl.DataFrame, grain: str) -> pl.DataFrame:
             & (pl.col("opening_state") == "none")
             & (pl.col("closing_state") == "none"),
         )
-        .select(*keys, *ACCOUNT_FACTS, "is_intraperiod")
+        .select(*keys, *ACCOUNT_FACTS, "is_intraperiod", "is_one_day")
     )
 
 
@@ -62,14 +64,14 @@ def net_movements(ledger: pl.DataFrame, periods: pl.DataFrame, grain: str) -> pl
 
 
 def gross_movements(ledger: pl.DataFrame, periods: pl.DataFrame, grain: str) -> pl.DataFrame:
-    """The daily movements, labelled with their period.
+    """The daily movements, labelled with their period and whether it has no other, in the order of the ledger.
 
     Grain: account x currency x day with a change. Definitions section 3.
     """
     rows = ledger.with_columns(period_start=period_start(pl.col("day"), grain))
-    within = periods.select("account_id", "period_start", "is_intraperiod")
+    within = periods.select("account_id", "period_start", "is_intraperiod", "is_one_day")
     return rows.join(within, on=["account_id", "period_start"], how="left", maintain_order="left").select(
-        "account_id", "currency", "period_start", "day", *_MOVEMENT_COLUMNS, **_PAYS
+        "account_id", "currency", "period_start", "day", *_MOVEMENT_COLUMNS, "is_one_day", **_PAYS
     )
 
 

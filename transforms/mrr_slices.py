@@ -4,7 +4,7 @@ Openings are summed once, at the start of each month, under the members frozen t
 month; every other period opens as its first day does. Movements are summed per grain under the members of its start.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -25,10 +25,24 @@ from transforms.movements import (
 from transforms.mrr_ledger import LEVELS
 from transforms.periods import GRAINS
 from transforms.reporting import has_several_currencies, in_reporting_currency, period_rates
-from transforms.slices import COUNTED, DIMENSIONS, ROWS, SLICE, balances_at, complete, sum_by_member, with_member_codes
+from transforms.slices import (
+    COUNTED,
+    DIMENSIONS,
+    ROWS,
+    SLICE,
+    add_up,
+    balances_at,
+    complete,
+    sum_by_member,
+    with_member_codes,
+)
 
 PAYING = "paying_customers"
 SERIES = ("gross", "net")
+BASES = ("native", "reporting")
+_ALIKE = "both"
+_LABELS = pl.Enum([*SERIES, *BASES, _ALIKE])
+_LABELLED = ("series", "basis", "currency", "period_start")
 _SUMMED = {grain: ("gross",) if grain == "day" else SERIES for grain in GRAINS}
 """The series that are summed for a grain: of a day the net movement is the daily one, which is the gross one."""
 MONEY_LEVELS = (*LEVELS, PAYING)
@@ -94,26 +108,39 @@ def movement_sums(
     `rates`: `reporting.month_rates`; `attributes`: `attributes.account_attributes`; `calendars`: `periods.calendars`.
     Account-local: the sums of any split into shards add up to the same. Definitions section 3.
     """
-    opening = _balances(ledger, calendars["month"]["period_start"])
     month_rates = period_rates(rates, calendars["month"], as_of)
-    openings = {
-        "native": opening,
-        "reporting": reporting_balances(opening, month_rates, "rate_open", policy),
-    }
-    opening_sums = [
-        sum_by_member(
-            with_member_codes(rows.with_columns(_is_paying("arr_minor").alias(PAYING)), attributes),
-            ["currency", "period_start"],
-            COUNTED | _columns(MONEY_LEVELS),
-        ).select(pl.lit(basis).alias("basis"), pl.all())
-        for basis, rows in openings.items()
-    ]
-    period_sums = [
-        sums
+    converted = ledger.filter(pl.col("currency") != policy.reporting_currency)["account_id"].unique()
+    opening = _balances(ledger, calendars["month"]["period_start"])
+    openings = sum_by_member(
+        with_member_codes(_labelled_openings(opening, converted, month_rates, policy), attributes),
+        ["basis", "currency", "period_start"],
+        COUNTED | _columns(MONEY_LEVELS),
+    )
+    fx = {
+        grain: _fx_sums(ledger, attributes, period_rates(rates, calendars[grain], as_of), policy)
         for grain in GRAINS
-        for sums in _grain_sums(grain, ledger, days, attributes, rates, calendars[grain], policy, as_of)
+        if grain != "day"
+    }
+    # Rates change with the month: the days on which they do are the first of their months.
+    fx["day"] = fx["month"]
+    period_sums = [
+        _grain_sums(
+            grain, ledger, days, attributes, converted, period_rates(rates, calendars[grain], as_of), fx[grain], policy
+        ).select(pl.lit(grain).alias("grain"), pl.all())
+        for grain in GRAINS
     ]
-    return Sums(pl.concat(opening_sums), pl.concat(period_sums))
+    return Sums(add_up([_in_each(openings, "basis", BASES)]), pl.concat(period_sums))
+
+
+def _labelled_openings(
+    balances: pl.DataFrame, converted: pl.Series, rates: pl.DataFrame, policy: Policy
+) -> pl.DataFrame:
+    """Balances, each with the `basis` that it counts for; see `_labelled_movements`."""
+    is_converted = pl.col("account_id").is_in(converted.implode())
+    native = balances.with_columns(basis=pl.when(is_converted).then(_label("native")).otherwise(_label(_ALIKE)))
+    reporting = reporting_balances(balances.filter(is_converted), rates, "rate_open", policy)
+    rows = pl.concat([native, reporting.with_columns(basis=_label("reporting")).select(native.columns)])
+    return rows.with_columns(_is_paying("arr_minor").alias(PAYING))
 
 
 def _grain_sums(
@@ -121,43 +148,72 @@ def _grain_sums(
     ledger: pl.DataFrame,
     days: pl.DataFrame,
     attributes: pl.DataFrame,
+    converted: pl.Series,
     rates: pl.DataFrame,
-    calendar: pl.DataFrame,
+    fx: pl.DataFrame,
     policy: Policy,
-    as_of: date,
-) -> Iterator[pl.DataFrame]:
-    """Sums of one grain by series and basis."""
-    facts = account_periods(days, grain)
-    grain_rates = period_rates(rates, calendar, as_of)
-    keys = ["currency", "period_start"]
-    fx = sum_by_member(
-        with_member_codes(_fx_impact(ledger, grain_rates, policy), attributes),
-        keys,
-        {f"fx_{name}": value for name, value in (COUNTED | _columns(LEVELS)).items()},
-    )
+) -> pl.DataFrame:
+    """Sums of one grain by series and basis. What is alike in both series, or in both bases, is summed once."""
+    rows = _labelled_movements(grain, ledger, days, converted, rates, policy)
     changes = {
         **COUNTED,
         **{f"delta_{level}": pl.col(f"closing_{level}") - pl.col(f"opening_{level}") for level in LEVELS},
         f"delta_{PAYING}": pl.col("pays_at_closing").cast(pl.Int64) - pl.col("pays_at_opening").cast(pl.Int64),
     }
-    measures = movement_measures(policy)
-    for series in _SUMMED[grain]:
-        by_account = ["account_id", "period_start"]
-        if series == "gross":
-            native = gross_movements(ledger, facts, grain)
-            by_account.append("day")
-        else:
-            native = net_movements(ledger, facts, grain)
-        reporting = in_reporting_currency(native, grain_rates, by_account, policy)
-        for basis, rows, impact in (("native", native, fx.clear()), ("reporting", reporting, fx)):
-            sums = _sums_of_grain(grain, with_member_codes(rows, attributes), keys, changes, measures)
-            yield _with_fx(sums, impact).select(
-                pl.lit(grain).alias("grain"), pl.lit(series).alias("series"), pl.lit(basis).alias("basis"), pl.all()
-            )
+    movements = _sums_of_grain(
+        grain, with_member_codes(rows, attributes), _LABELLED, changes, movement_measures(policy)
+    )
+    sums = pl.concat([movements, fx], how="diagonal").with_columns(pl.exclude(*_LABELLED, *SLICE).fill_null(0))
+    for label, values in (("series", _SUMMED[grain]), ("basis", BASES)):
+        sums = _in_each(sums, label, values)
+    return add_up([sums])
+
+
+def _labelled_movements(
+    grain: str,
+    ledger: pl.DataFrame,
+    days: pl.DataFrame,
+    converted: pl.Series,
+    rates: pl.DataFrame,
+    policy: Policy,
+) -> pl.DataFrame:
+    """The movements of a grain, each with the `series` and the `basis` that it counts for; most count for both.
+
+    Where an account changes on one day of a period, net and gross are the same row; where it has the reporting currency
+    alone, native and reporting are. `converted`: the accounts of which that is not so; `rates`: `period_rates`.
+    """
+    facts = account_periods(days, grain)
+    gross = gross_movements(ledger, facts, grain)
+    if grain == "day":
+        native = gross.with_columns(series=_label("gross")).drop("is_one_day")
+    else:
+        several = net_movements(ledger.filter(~gross["is_one_day"]), facts, grain).with_columns(series=_label("net"))
+        series = pl.when("is_one_day").then(_label(_ALIKE)).otherwise(_label("gross"))
+        native = pl.concat([gross.with_columns(series=series).drop("is_one_day"), several], how="diagonal")
+    # Who pays is told by the amount in its own currency, but by the state of the account in that of the company.
+    is_converted = pl.col("account_id").is_in(converted.implode()) | pl.any_horizontal(
+        pl.col(f"pays_at_{side}") != (pl.col(f"{side}_state") == "paying") for side in ("opening", "closing")
+    )
+    labelled = native.with_columns(basis=pl.when(is_converted).then(_label("native")).otherwise(_label(_ALIKE)))
+    keys = ["account_id", "period_start", "day", "series"]
+    reporting = in_reporting_currency(native.filter(is_converted), rates, keys, policy)
+    return pl.concat([labelled, reporting.with_columns(basis=_label("reporting")).select(labelled.columns)])
+
+
+def _label(name: str) -> pl.Expr:
+    return pl.lit(name, _LABELS)
+
+
+def _in_each(sums: pl.DataFrame, label: str, values: Sequence[str]) -> pl.DataFrame:
+    """The sums with what counts for both labels as a row of each."""
+    rows = sums.with_columns(pl.col(label).cast(pl.String))
+    is_alike = pl.col(label) == _ALIKE
+    alike = rows.filter(is_alike)
+    return pl.concat([rows.filter(~is_alike), *(alike.with_columns(pl.lit(value).alias(label)) for value in values)])
 
 
 def _sums_of_grain(
-    grain: str, rows: pl.DataFrame, keys: list[str], changes: dict[str, pl.Expr], measures: dict[str, pl.Expr]
+    grain: str, rows: pl.DataFrame, keys: Sequence[str], changes: dict[str, pl.Expr], measures: dict[str, pl.Expr]
 ) -> pl.DataFrame:
     """Sums by member. Of days most dimensions are not published: there only the changes matter, for later openings."""
     everything = {**changes, **measures}
@@ -251,10 +307,14 @@ def _with_major_units(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _with_fx(sums: pl.DataFrame, fx: pl.DataFrame) -> pl.DataFrame:
-    keys = ["currency", "period_start", *SLICE]
-    both = sums.join(fx, on=keys, how="full", coalesce=True).with_columns(pl.exclude(keys).fill_null(0))
-    return both.with_columns(pl.col(ROWS) + pl.col(f"fx_{ROWS}")).drop(f"fx_{ROWS}")
+def _fx_sums(ledger: pl.DataFrame, attributes: pl.DataFrame, rates: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """The impact of exchange rates, labelled as movements are: it is the same in both series."""
+    sums = sum_by_member(
+        with_member_codes(_fx_impact(ledger, rates, policy), attributes),
+        ["currency", "period_start"],
+        COUNTED | {f"fx_{level}": pl.col(level) for level in LEVELS},
+    )
+    return sums.with_columns(series=_label(_ALIKE), basis=_label("reporting"))
 
 
 def _fx_impact(ledger: pl.DataFrame, rates: pl.DataFrame, policy: Policy) -> pl.DataFrame:

@@ -11,10 +11,13 @@ from polars.testing import assert_frame_equal
 
 from schemas.policy import Policy
 from tests.oracle.core import LEVELS, Core, core, core_of, states_by_day
-from tests.oracle.histories import random_history
+from tests.oracle.histories import fx_frame, random_history
 from tests.oracle.reckoning import reckon
 from tests.worked_examples import Row, change, end, instant
 from transforms.movements import account_periods, customer_measures, movement_measures
+from transforms.mrr_slices import _labelled_movements
+from transforms.periods import GRAINS, calendars, period_start
+from transforms.reporting import in_reporting_currency, month_rates, period_rates
 
 PARTS = ("seat", "price", "discount", "product_added", "product_removed")
 REASONS = {
@@ -251,13 +254,54 @@ def test_each_movement_adds_to_the_columns_that_the_definitions_name(seed: int) 
             assert counted == {name: wanted[name.removesuffix("_arr_minor")] for name in measures}, row
 
 
-def test_the_net_movement_of_a_day_is_the_gross_one() -> None:
-    compared = 0
+def test_the_net_movement_of_who_changes_on_one_day_of_a_period_is_the_gross_one() -> None:
+    """Which are told by counting days; of a day it is always so. What is alike in both series is summed once."""
+    compared: dict[str, int] = defaultdict(int)
     for seed in range(60):
         made = core_of(random_history(seed))
-        assert_frame_equal(made.net("day"), made.gross("day").drop("day"))
-        compared += made.ledger.height
-    assert compared > 500
+        for grain in GRAINS:
+            net, gross = made.net(grain), made.gross(grain)
+            of_period = made.days.with_columns(period_start=period_start(pl.col("day"), grain))
+            counted = of_period.group_by("account_id", "period_start").agg(days=pl.len())
+            keys = ["account_id", "period_start"]
+            once = counted.filter(pl.col("days") == 1)
+            alone = gross.join(once, on=keys, how="semi", maintain_order="left")
+            assert_frame_equal(gross.filter("is_one_day"), alone)
+            assert_frame_equal(
+                net.join(once, on=keys, how="semi", maintain_order="left"), alone.drop("day", "is_one_day")
+            )
+            compared[grain] += alone.height
+        assert made.gross("day")["is_one_day"].all()
+    assert compared["year"] > 10, compared
+    assert compared["year"] < compared["month"] < compared["day"]
+
+
+def test_a_movement_of_who_has_the_reporting_currency_alone_is_the_same_in_it() -> None:
+    """What is alike in both bases is summed once; of accounts with another currency, or whose state says otherwise
+    than their amount whether they pay, each basis is."""
+    compared: dict[str, int] = defaultdict(int)
+    for seed in range(60):
+        history = random_history(seed)
+        made, policy = core_of(history), history.policy
+        if made.ledger.is_empty():
+            continue
+        calendar = calendars(made.ledger.select(pl.col("day").min()).item(), made.as_of)
+        first = made.ledger.select(pl.col("currency").unique().sort(), month=pl.col("day").min().dt.truncate("1mo"))
+        rates = month_rates(fx_frame(history.fx_rates), first, policy, made.as_of)
+        foreign = made.ledger.filter(pl.col("currency") != policy.reporting_currency)["account_id"].unique()
+        for grain in ("month", "year"):
+            of_grain = period_rates(rates, calendar[grain], made.as_of)
+            rows = _labelled_movements(grain, made.ledger, made.days, foreign, of_grain, policy)
+            is_net = pl.col("series").cast(pl.String).is_in(["net", "both"])
+            native = rows.filter(is_net & (pl.col("basis") != "reporting"))
+            assert_frame_equal(native.select(made.net(grain).columns), made.net(grain), check_row_order=False)
+            wanted = in_reporting_currency(made.net(grain), of_grain, ["account_id", "period_start"], policy)
+            found = rows.filter(is_net & (pl.col("basis") != "native")).select(wanted.columns)
+            assert_frame_equal(found, wanted, check_row_order=False)
+            assert not set(rows.filter(pl.col("basis") == "both")["account_id"]) & set(foreign)
+            for label, count in rows["basis"].cast(pl.String).value_counts().rows():
+                compared[label] += count
+    assert len(compared) == 3 and min(compared.values()) > 100, compared
 
 
 @pytest.mark.parametrize("seed", range(0, 60, 4))
