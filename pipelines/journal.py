@@ -51,15 +51,16 @@ class StepRecord:
 class RunRecord:
     """The report of a run. `outcome`: `built` for a run of some steps only, `unfinished` for one that has no end.
 
-    Rows are those of the batches that the run took from its sources; `warnings` are checks that failed without stopping
-    the run, as `table: check`; CPU seconds are of its process from the first step on, memory is the most that the
-    process ever held.
+    `program` is `reuse.PROGRAM`, which former versions did not note. Rows are those of the batches that the run took
+    from its sources; `warnings` are checks that failed without stopping the run, as `table: check`; CPU seconds are of
+    its process from the first step on, memory is the most that the process ever held.
     """
 
     run_id: str
     as_of: date
     started_at: datetime
     policy_version: str
+    program: str | None = None
     ended_at: datetime | None = None
     outcome: Outcome = "unfinished"
     release: str | None = None

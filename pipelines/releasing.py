@@ -19,7 +19,7 @@ _MERGED = (*core.ACCOUNT_FACTS, "marts.segments", health_marts.DRIVER)
 
 
 class OtherTables(ValueError):
-    """Tables that are to be published were built for another day or policy, or by a run that failed at them."""
+    """Tables to be published were built for another day or policy, by another program, or by a run that failed."""
 
 
 def refuse_other_tables(data_dir: Path, run: Run, record: RunRecord) -> None:
@@ -28,13 +28,15 @@ def refuse_other_tables(data_dir: Path, run: Run, record: RunRecord) -> None:
     for former in reversed(journal.records(data_dir)) if missing else ():
         theirs = {step.step: step.failure for step in former.steps if step.step in missing}
         is_broken = former.outcome == "unfinished" or (theirs and (former.failed_checks or any(theirs.values())))
-        is_other = theirs and (former.as_of, former.policy_version) != (run.as_of, run.policy.version)
+        built_for = (former.as_of, former.policy_version, former.program)
+        is_other = theirs and built_for != (run.as_of, run.policy.version, record.program)
         if former.run_id != record.run_id and (is_broken or is_other):
             break
         missing -= set(theirs)
     if missing:
         raise OtherTables(
-            f"{', '.join(sorted(missing))}: built for another day or policy, or by a run that failed. Run the whole job"
+            f"{', '.join(sorted(missing))}: built for another day or policy, by another version of the program, or by "
+            "a run that failed. Run the whole job"
         )
 
 

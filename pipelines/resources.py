@@ -13,7 +13,7 @@ from dagster._utils.backoff import backoff
 from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
-from pipelines import alerts, digests, loading
+from pipelines import alerts, digests, loading, reuse
 from pipelines.config import Settings
 from pipelines.journal import PROGRESS, Journal, RunRecord, records, told
 from pipelines.run import published_dir, raw_dir
@@ -115,7 +115,8 @@ def journal_of_run(settings: Settings) -> dg.ResourceDefinition:
         if not options.as_of and settings.as_of is None:
             loading.refuse_unlikely_day(raw_dir(settings), began.astimezone(settings.policy.zone).date())
         day = options.day_of(settings, began)
-        kept = Journal(settings.data_dir, RunRecord(context.run.run_id, day, began, settings.policy.version))
+        record = RunRecord(context.run.run_id, day, began, settings.policy.version, reuse.PROGRAM)
+        kept = Journal(settings.data_dir, record)
         try:
             yield kept
         finally:

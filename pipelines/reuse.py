@@ -75,7 +75,7 @@ def _inputs(con: duckdb.DuckDBPyConnection, run: Run) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-PROGRAM = [code_hash(*(_ROOT / folder for folder in _CODE)), *map(metadata.version, _LIBRARIES)]
+PROGRAM = " ".join([code_hash(*(_ROOT / folder for folder in _CODE)), *map(metadata.version, _LIBRARIES)])
 """Another program may come to other tables. It is that which has started: an upgrade in the midst of a run is none."""
 
 

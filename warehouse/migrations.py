@@ -164,7 +164,8 @@ def connect(path: Path, config: Mapping[str, str] | None = None) -> duckdb.DuckD
 
 
 def _open(path: Path, config: Mapping[str, str] | None) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(path, config=dict(config or {}))
+    # A migration runs before the caller prepares: without a limit DuckDB takes most of the machine.
+    return duckdb.connect(path, config={"memory_limit": f"{store.MEMORY_LIMIT}B", **(config or {})})
 
 
 def migrate(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:

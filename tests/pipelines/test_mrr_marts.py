@@ -62,6 +62,7 @@ def september(tmp_path_factory: pytest.TempPathFactory) -> Sums:
     return made
 
 
+@pytest.mark.long
 def test_sums_exchanged_day_after_day_give_the_marts_of_all_accounts_summed_anew(
     house: Callable[[], Sums], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ TABLES = {
 }
 
 
+@pytest.mark.long
 def test_whatever_becomes_of_accounts_their_former_sums_leave_nothing_behind(
     house: Callable[[], Sums], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +146,7 @@ def test_where_many_differ_all_are_summed(september: Sums) -> None:
 def test_another_program_sums_all_accounts_anew(september: Sums, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is summed, and into which tables, stands outside the rules."""
     september.marts_of_facts(full=True)
-    monkeypatch.setattr(reuse, "PROGRAM", ["another"])
+    monkeypatch.setattr(reuse, "PROGRAM", "another")
     september.marts_of_facts(full=False)
     assert september.differing is None
 
@@ -178,6 +180,7 @@ DATED = [table for table, day in TABLES.items() if day == "day"]
 ON_THE_24TH, ON_THE_26TH, ON_THE_28TH = (date(2025, 9, day) for day in (24, 26, 28))
 
 
+@pytest.mark.long
 def test_sums_of_rows_that_a_look_back_does_not_see_are_not_exchanged(
     house: Callable[[], Sums], monkeypatch: pytest.MonkeyPatch
 ) -> None:

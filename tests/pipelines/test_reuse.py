@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import transforms
-from pipelines import steps
+from pipelines import reuse, steps
 from pipelines.config import Settings, load_settings
 from pipelines.definitions import build_defs, run_config
 from pipelines.execute import rebuild_from_raw, run_job
@@ -223,6 +223,7 @@ def test_a_month_closes_once_the_control_file_is_right(company: Company, tables:
     assert tables(settings)["marts.closed_months"].height == 3
 
 
+@pytest.mark.long
 def test_a_list_that_broke_off_stays_incomplete_when_the_run_is_tried_again(company: Company, tables: Tables):
     settings = company({"sources.yaml": BILLING.replace("shape: periods", "shape: periods\n        snapshot: full")})
     published(settings)
@@ -276,6 +277,21 @@ def test_tables_of_one_day_are_not_published_as_those_of_another(
     assert newest_release(published_dir(settings)) == before
     _, is_built = published(settings, date(2026, 3, 1))
     assert is_built
+
+
+def test_tables_of_another_program_are_not_published_as_those_of_this_one(
+    six_customers: Settings, copy_of: Callable[[Settings], Settings], monkeypatch: pytest.MonkeyPatch
+):
+    """After an upgrade a step alone would publish its tables beside those that the former version has built."""
+    settings = copy_of(six_customers)
+    before = newest_release(published_dir(settings))
+    with monkeypatch.context() as former:
+        former.setattr(reuse, "PROGRAM", "another")
+        assert _by_hand(settings, *(name.replace(".", "/") for name in SURVEY_TABLES))
+    assert not _by_hand(settings, "published/release")
+    assert newest_release(published_dir(settings)) == before
+    assert _by_hand(settings, *(name.replace(".", "/") for name in SURVEY_TABLES))
+    assert _by_hand(settings, "published/release")
 
 
 PRICED = """
