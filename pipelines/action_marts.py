@@ -1,11 +1,15 @@
 """Segments, action lists and the view of each account now: the last step, from the facts and marts of all others."""
 
+from functools import partial
+
 import duckdb
 import polars as pl
 
+from pipelines import engines
 from pipelines.accounts import Identities, identities
-from pipelines.core import Progress, account_members, exchange_rates, ledger_shards, newest_balances
+from pipelines.core import Progress, account_members, accounts_with_ledger, exchange_rates, newest_balances
 from pipelines.run import Run, read, staged, write
+from pipelines.shards import Frames, Shards
 from schemas.contract import polars_schema
 from schemas.tables import PUBLISHED
 from transforms import action_lists, identity
@@ -20,11 +24,13 @@ from transforms.account_360 import (
     segment_months,
 )
 from transforms.identity import surviving_accounts
+from transforms.slices import coded
 from warehouse.store import replace_accounts, replace_table, row_count, transaction
 
 SEGMENT_TABLES = ("marts.segments",)
 ACTION_TABLES = ("marts.action_list", "marts.account_360")
 
+_DAY_COLUMNS = ("account_id", "day", "closing_state")
 _NPS_ANSWERS = """
     SELECT response_id, account_id, instrument, status, score, is_detractor, responded_at, responded_on
     FROM facts.survey_answer WHERE instrument = 'nps' AND status = 'used'"""
@@ -40,19 +46,28 @@ _VALUE = "SELECT account_id, clv_historic, clv_residual FROM marts.account_value
 def build_segments(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> None:
     """Rebuilds `marts.segments`, in shards of accounts: it holds every account in every month."""
     contract = PUBLISHED["marts.segments"]
+    progress("segments of each month")
     crm = surviving_accounts(staged(con, run, "accounts", all_versions=True), identities(con, run).known)
-    attributes = account_members(con)
+
+    def rows_of(accounts: pl.Series) -> Frames:
+        return {
+            "days": read(con, "facts.account_day", accounts, _DAY_COLUMNS),
+            "attributes": read(con, "facts.account_attributes", accounts),
+            "crm": crm.filter(pl.col("account_id").is_in(accounts.implode())),
+        }
+
+    shards = Shards(accounts_with_ledger(con, run), rows_of)
     with transaction(con):
         replace_table(con, "marts.segments", pl.DataFrame(schema=polars_schema(contract)), contract)
-        for accounts, _ in ledger_shards(con, run):
-            progress(f"segments of {accounts.len():,} accounts")
-            rows = segment_months(
-                read(con, "facts.account_day", accounts),
-                attributes,
-                crm.filter(pl.col("account_id").is_in(accounts.implode())),
-                run.as_of,
-            ).with_columns(policy_version=pl.lit(run.policy.version))
-            replace_accounts(con, "marts.segments", rows, accounts, contract)
+        made = engines.engine_of(run.compute).each(partial(segments_of_shard, run), shards, progress)
+        for accounts, tables in zip(shards.accounts, made, strict=True):
+            replace_accounts(con, "marts.segments", tables["segments"], accounts, contract)
+
+
+def segments_of_shard(run: Run, tables: Frames) -> Frames:
+    """The `segment_months` of whole accounts: a pure function, which an engine may call anywhere."""
+    rows = segment_months(tables["days"], coded(tables["attributes"]), tables["crm"], run.as_of)
+    return {"segments": rows.with_columns(policy_version=pl.lit(run.policy.version))}
 
 
 def build_actions(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:

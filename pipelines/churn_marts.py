@@ -1,16 +1,21 @@
 """Churn reasons and dunning of a run: from staged loss reasons and payment attempts to facts and marts."""
 
+from collections.abc import Mapping
+from functools import partial
+
 import duckdb
 import polars as pl
 
+from pipelines import engines
 from pipelines.accounts import identities
-from pipelines.core import Progress, account_members, exchange_rates, first_day, ledger_shards
+from pipelines.core import Progress, account_members, accounts_with_ledger, exchange_rates, first_day
 from pipelines.run import Run, read, staged, write
+from pipelines.shards import Frames, Shards
 from transforms import identity
 from transforms.churn_reasons import churn_events, churn_reason_sums, churn_reasons, with_churn_reasons
 from transforms.dunning import dunning, payment_attempts
 from transforms.periods import calendars
-from transforms.slices import add_up
+from transforms.slices import coded
 
 CHURN_EVENT_TABLES = ("facts.churn_event",)
 CHURN_REASON_TABLES = ("marts.churn_reasons",)
@@ -33,21 +38,33 @@ def build_churn_events(con: duckdb.DuckDBPyConnection, run: Run, progress: Progr
 
 def build_churn_reasons(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> pl.DataFrame:
     """Rebuilds `marts.churn_reasons` from the accounts that were ever lost and the totals of the other marts."""
-    events = read(con, "facts.churn_event")
-    rates = exchange_rates(con, run)
-    periods = calendars(first_day(con, run), run.as_of)
-    attributes = account_members(con)
-    sums = []
-    for accounts, ledger in ledger_shards(con, run, events["account_id"].unique().sort()):
-        progress(f"reasons of {accounts.len():,} accounts")
-        of_shard = events.filter(pl.col("account_id").is_in(accounts.implode()))
-        days, resolved = (
-            with_churn_reasons(rows, of_shard) for rows in (read(con, "facts.account_day", accounts), ledger)
-        )
-        sums.append(churn_reason_sums(resolved, days, of_shard, attributes, rates, periods, run.policy, run.as_of))
+    progress("losses by reason")
+    lost = con.sql("SELECT DISTINCT account_id FROM facts.churn_event ORDER BY account_id").pl()["account_id"]
+    rule = partial(loss_sums_of_shard, run, exchange_rates(con, run), calendars(first_day(con, run), run.as_of))
+
+    def rows_of(accounts: pl.Series) -> Frames:
+        return {name: read(con, table, accounts) for name, table in _OF_LOSSES.items()}
+
+    shards = Shards(accounts_with_ledger(con, run, lost), rows_of)
+    sums = engines.engine_of(run.compute).added_up(rule, shards, progress)["losses"]
     retention = con.sql("SELECT * FROM marts.retention WHERE basis = 'reporting' AND grain <> 'day'").pl()
-    mart = churn_reasons(add_up(sums), retention, _net_movements(con), run.policy)
+    mart = churn_reasons(sums, retention, _net_movements(con), run.policy)
     return write(con, run, "marts.churn_reasons", mart)
+
+
+_OF_LOSSES = {
+    "ledger": "facts.mrr_ledger",
+    "days": "facts.account_day",
+    "events": "facts.churn_event",
+    "attributes": "facts.account_attributes",
+}
+
+
+def loss_sums_of_shard(run: Run, rates: pl.DataFrame, periods: Mapping[str, pl.DataFrame], tables: Frames) -> Frames:
+    """The `churn_reason_sums` of whole accounts: a pure function, which an engine may call anywhere."""
+    events, members = tables["events"], coded(tables["attributes"])
+    ledger, days = (with_churn_reasons(tables[name], events) for name in ("ledger", "days"))
+    return {"losses": churn_reason_sums(ledger, days, events, members, rates, periods, run.policy, run.as_of)}
 
 
 def build_dunning(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> dict[str, pl.DataFrame]:

@@ -5,7 +5,6 @@ is configured (`pipelines.engines`). Every rule lives in `transforms`; this modu
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -139,31 +138,48 @@ def build_attributes(con: duckdb.DuckDBPyConnection, run: Run, progress: Progres
     rates_of_months = period_rates(rates, months, run.as_of)
     changed = con.sql("SELECT DISTINCT account_id FROM facts.account_day").pl()["account_id"]
     everyone = pl.concat([changed, accounts["account_id"]]).unique().sort()
-    shards = split(everyone, shards_for(row_count(con, "facts.mrr_ledger"), run.compute))
     progress("members of each dimension")
-    members, balances = [], []
-    for shard in shards:
+
+    def rows_of(shard: pl.Series) -> Frames:
         those = pl.col("account_id").is_in(shard.implode())
-        days = read(con, "facts.account_day", shard, ["account_id", "day", "first_paid_date"])
-        states = read(con, "facts.subscription_state", shard, _PLAN_COLUMNS)
-        members.append(
-            local_attributes(accounts.filter(those), customers.filter(those), days, states, run.policy, run.as_of)
-        )
-        held = month_balances(read(con, "facts.mrr_ledger", shard), months["period_start"])
-        worth = reporting_balances(held, rates_of_months, "rate_open", run.policy, ["arr_minor"])
-        balances.append(worth.select("account_id", "period_start", "arr_minor"))
-    potential = pl.concat(local.select("account_id", "month", "has_potential") for local in members)
-    ranked = segments(pl.concat(balances), potential, run.policy, run.as_of)
+        return {
+            "accounts": accounts.filter(those),
+            "customers": customers.filter(those),
+            "days": read(con, "facts.account_day", shard, ["account_id", "day", "first_paid_date"]),
+            "states": read(con, "facts.subscription_state", shard, _PLAN_COLUMNS),
+            "ledger": read(con, "facts.mrr_ledger", shard),
+        }
+
+    shards = Shards(split(everyone, shards_for(row_count(con, "facts.mrr_ledger"), run.compute)), rows_of)
+    rule = partial(members_of_shard, run, months["period_start"], rates_of_months)
+    made = list(engines.engine_of(run.compute).each(rule, shards, progress))
+    potential = pl.concat(tables["members"].select("account_id", "month", "has_potential") for tables in made)
+    ranked = segments(pl.concat(tables["balances"] for tables in made), potential, run.policy, run.as_of)
     with transaction(con):
         contract = PUBLISHED[_ATTRIBUTES]
         replace_table(con, _ATTRIBUTES, pl.DataFrame(schema=polars_schema(contract)), contract)
-        for shard, local in zip(shards, members, strict=True):
-            rows = with_segments(local, ranked.filter(pl.col("account_id").is_in(shard.implode())))
+        for shard, tables in zip(shards.accounts, made, strict=True):
+            rows = with_segments(tables["members"], ranked.filter(pl.col("account_id").is_in(shard.implode())))
             insert(con, _ATTRIBUTES, conform(rows, contract))
 
 
 _ATTRIBUTES = "facts.account_attributes"
 _PLAN_COLUMNS = ("account_id", "plan", "valid_from", "valid_to", "arr_net_minor")
+
+
+def members_of_shard(run: Run, months: pl.Series, rates: pl.DataFrame, tables: Frames) -> Frames:
+    """What is known of an account alone, and what segments rank it by: a pure function, which an engine may call.
+
+    `months`: first days; `rates`: their `period_rates`.
+    """
+    held = month_balances(tables["ledger"], months)
+    worth = reporting_balances(held, rates, "rate_open", run.policy, ["arr_minor"])
+    return {
+        "members": local_attributes(
+            tables["accounts"], tables["customers"], tables["days"], tables["states"], run.policy, run.as_of
+        ),
+        "balances": worth.select("account_id", "period_start", "arr_minor"),
+    }
 
 
 def account_members(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
@@ -208,17 +224,6 @@ def first_day(con: duckdb.DuckDBPyConnection, run: Run) -> date:
     """The first day on which an account changes; `as_of` where none does."""
     first = con.sql("SELECT min(day) FROM facts.account_day").fetchall()[0][0]
     return first if isinstance(first, date) else run.as_of
-
-
-def ledger_shards(
-    con: duckdb.DuckDBPyConnection, run: Run, accounts: pl.Series | None = None
-) -> Iterator[tuple[pl.Series, pl.DataFrame]]:
-    """The ledger of all accounts, or these, in shards of whole accounts, sorted; an empty shard where there are none.
-
-    `accounts`: sorted ids.
-    """
-    for shard in accounts_with_ledger(con, run, accounts):
-        yield shard, read(con, "facts.mrr_ledger", shard)
 
 
 def accounts_with_ledger(

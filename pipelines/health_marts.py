@@ -2,21 +2,22 @@
 
 import json
 from datetime import date
+from functools import partial
 
 import duckdb
 import polars as pl
 
+from pipelines import engines
 from pipelines.accounts import Identities, identities
 from pipelines.core import Progress, account_members, exchange_rates, first_day
 from pipelines.run import Run, read, staged, write
-from pipelines.shards import split
+from pipelines.shards import Frames, Shards, split
 from schemas.contract import polars_schema
 from schemas.tables import PUBLISHED
 from transforms import identity
 from transforms.health import (
     Company,
     Facts,
-    Scores,
     backtest_cases,
     health,
     health_backtest,
@@ -28,6 +29,7 @@ from transforms.health import (
 )
 from transforms.periods import calendar
 from transforms.renewals import upcoming_renewals
+from transforms.slices import coded
 from warehouse import store
 from warehouse.batches import get_watermark, set_watermark
 
@@ -60,8 +62,6 @@ def build_health(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -
     progress("health of each customer")
     who = identities(con, run)
     use, seats = (_resolved(con, run, who, table) for table in ("daily_use", "seats"))
-    company = _company(con, run, use)
-    attributes = account_members(con)
     sums, cases = [], []
     with store.transaction(con):
         over = _months_over(con, run)
@@ -69,20 +69,34 @@ def build_health(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -
         _begin_drivers(con, over)
         months = calendar(first_day(con, run), run.as_of, "month")["period_start"].to_list()
         ends = score_days(sorted(set(months) - set(over)), run.as_of)
-        shards = _shards(con, run)
-        for number, accounts in enumerate(shards, start=1):
-            if len(shards) > 1:
-                progress(f"health of shard {number} of {len(shards)}, {accounts.len():,} accounts")
-            known = _facts(con, accounts, use, seats)
-            new = health_scores(health_values(known, company, ends, run.policy), run.policy)
-            scores = _with_history(con, over, new, accounts)
-            sums.append(health_sums(scores, attributes, run.as_of))
-            cases.append(backtest_cases(scores, known.days, run.as_of))
+        rule = partial(health_of_shard, run, _company(con, run, use), ends)
+        shards = Shards(_accounts(con, run), partial(_rows, con, over, use, seats))
+        for tables in engines.engine_of(run.compute).each(rule, shards, progress):
+            store.insert(con, SCORE, store.conform(tables["scores"], PUBLISHED[SCORE]))
+            store.insert(con, DRIVER, store.conform(tables["drivers"], PUBLISHED[DRIVER]))
+            sums.append(tables["sums"])
+            cases.append(tables["cases"])
     marts = {
         "marts.health": health(sums, run.policy, run.as_of),
         BACKTEST: health_backtest(cases, run.policy, run.as_of),
     }
     return {name: write(con, run, name, frame) for name, frame in marts.items()}
+
+
+def health_of_shard(run: Run, company: Company, ends: pl.DataFrame, tables: Frames) -> Frames:
+    """Scores kept and new, drivers of the new, and what both add to the marts: a pure function, which an engine calls.
+
+    `ends`: the `score_days` of the months to score.
+    """
+    known = Facts(**{name: tables[name] for name in Facts._fields})
+    new = health_scores(health_values(known, company, ends, run.policy), run.policy)
+    scores = with_changes(pl.concat([tables["kept"].drop("score_change"), new.scores]))
+    return {
+        "scores": scores,
+        "drivers": new.drivers,
+        "sums": health_sums(scores, coded(tables["attributes"]), run.as_of),
+        "cases": backtest_cases(scores, known.days, run.as_of),
+    }
 
 
 def build_upcoming_renewals(con: duckdb.DuckDBPyConnection, run: Run, progress: Progress) -> pl.DataFrame:
@@ -164,16 +178,7 @@ def _driver_columns() -> list[str]:
     return [f"{name} {dtype}" for name, dtype in polars_schema(PUBLISHED[DRIVER]).items()]
 
 
-def _with_history(con: duckdb.DuckDBPyConnection, over: list[date], new: Scores, accounts: pl.Series) -> pl.DataFrame:
-    """Writes the scores of these accounts, kept and new, and their new drivers; returns the scores."""
-    kept = store.read(con, HISTORY[SCORE], accounts=accounts, contract=PUBLISHED[SCORE])
-    scores = with_changes(pl.concat([kept.filter(pl.col("month").is_in(over)).drop("score_change"), new.scores]))
-    store.insert(con, SCORE, store.conform(scores, PUBLISHED[SCORE]))
-    store.insert(con, DRIVER, store.conform(new.drivers, PUBLISHED[DRIVER]))
-    return scores
-
-
-def _shards(con: duckdb.DuckDBPyConnection, run: Run) -> list[pl.Series]:
+def _accounts(con: duckdb.DuckDBPyConnection, run: Run) -> list[pl.Series]:
     """All accounts, also those that have scores and were merged into others since, in shards."""
     store.ensure_table(con, HISTORY[SCORE], PUBLISHED[SCORE])
     accounts = con.sql(
@@ -183,12 +188,22 @@ def _shards(con: duckdb.DuckDBPyConnection, run: Run) -> list[pl.Series]:
     return split(accounts, max(least, run.compute.shards or 1))
 
 
-def _facts(con: duckdb.DuckDBPyConnection, accounts: pl.Series, use: pl.DataFrame, seats: pl.DataFrame) -> Facts:
+def _rows(
+    con: duckdb.DuckDBPyConnection, over: list[date], use: pl.DataFrame, seats: pl.DataFrame, accounts: pl.Series
+) -> Frames:
+    """What `health_of_shard` needs for these accounts."""
     those = pl.col("account_id").is_in(accounts.implode())
     stored = {
         name: store.read(con, table, columns, accounts, PUBLISHED[table]) for name, (table, columns) in _FACTS.items()
     }
-    return Facts(**stored, use=use.filter(those), seats=seats.filter(those))
+    kept = store.read(con, HISTORY[SCORE], accounts=accounts, contract=PUBLISHED[SCORE])
+    return {
+        **stored,
+        "use": use.filter(those),
+        "seats": seats.filter(those),
+        "attributes": read(con, "facts.account_attributes", accounts),
+        "kept": kept.filter(pl.col("month").is_in(over)),
+    }
 
 
 def _company(con: duckdb.DuckDBPyConnection, run: Run, use: pl.DataFrame) -> Company:

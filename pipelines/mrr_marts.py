@@ -29,7 +29,7 @@ from transforms.mrr_slices import Sums, customer_slices, customer_sums, movement
 from transforms.periods import calendars
 from transforms.retention import TRAILING_GRAINS, retention, trailing_12m
 from transforms.revenue import revenue_per_customer
-from transforms.slices import DIMENSIONS, coded_ids, coded_members, member_codes, replaced
+from transforms.slices import coded, coded_ids, replaced
 from warehouse import names, store
 from warehouse.batches import get_watermark, set_watermark
 
@@ -103,7 +103,7 @@ def sums_of_shard(known: Known, tables: Frames) -> Frames:
     """All additive sums of the rows in `_SUMMED`: a pure function, which an engine may call anywhere."""
     days, ledger, losses, attributes = coded_ids(*(tables[name] for name in _SUMMED))
     ledger, days = (with_churn_reasons(rows, losses) for rows in (ledger, days))
-    members = _coded(attributes)
+    members = coded(attributes)
     rates, periods, policy, as_of = known.rates, known.periods, known.policy, known.as_of
     movement = movement_sums(ledger, days, members, rates, periods, policy, as_of)
     customer = customer_sums(days, members, periods, policy)
@@ -124,11 +124,7 @@ def sums_of_shard(known: Known, tables: Frames) -> Frames:
 def open_sums_of_shard(known: Known, tables: Frames) -> Frames:
     """The sums that are made anew in every run, from the ledger and the attributes."""
     ledger, attributes = coded_ids(tables["ledger"], tables["attributes"])
-    return _open_trailing(known, ledger, _coded(attributes))
-
-
-def _coded(attributes: pl.DataFrame) -> pl.DataFrame:
-    return coded_members([attributes], member_codes({name: attributes[name] for name in DIMENSIONS}))
+    return _open_trailing(known, ledger, coded(attributes))
 
 
 def _open_trailing(known: Known, ledger: pl.DataFrame, members: pl.DataFrame) -> Frames:

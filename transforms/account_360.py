@@ -13,7 +13,7 @@ from transforms import runs
 from transforms.money import convert
 from transforms.mrr_ledger import LEVELS
 from transforms.periods import local_day
-from transforms.slices import UNASSIGNED, newest, searchable, with_members
+from transforms.slices import UNASSIGNED, newest, searchable, with_member_codes, with_members
 
 _CRM = ("life_cycle_stage", "churn_risk")
 _MEASURES = LEVELS[:4]
@@ -37,8 +37,12 @@ def segment_months(days: pl.DataFrame, attributes: pl.DataFrame, crm: pl.DataFra
         .filter(runs.starts("account_id", "month"))
         .select("account_id", "month", is_opening_customer=pl.col("day") < pl.col("month"))
     )
-    rows = with_members(months.with_columns(period_start="month"), attributes)
-    return _with_crm(rows, crm).select(empty_frame(Segments).drop("policy_version").columns)
+    rows = with_member_codes(months.with_columns(period_start="month"), attributes)
+    return (
+        _with_crm(rows, crm)
+        .select(empty_frame(Segments).drop("policy_version").columns)
+        .with_columns(pl.col("segment").cast(pl.String))
+    )
 
 
 def balances_now(ledger: pl.DataFrame, rates: pl.DataFrame, as_of: date) -> pl.DataFrame:
