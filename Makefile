@@ -16,7 +16,7 @@ test: .venv/ready
 	$(PYTEST) -m "not long and not clients"
 
 test-long: .venv/ready
-	$(PYTEST) -m long
+	$(PYTEST) -rs -m long
 
 # Needs the package registries: other versions of DuckDB, SQLAlchemy, Node, psql, JDBC and Superset read the doors.
 test-clients: .venv/ready

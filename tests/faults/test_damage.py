@@ -99,6 +99,7 @@ def test_a_damaged_note_of_a_load_is_named(six_customers, copy_of):
     assert newcomers(settings) == 0
 
 
+@pytest.mark.long
 def test_a_release_that_says_nothing_of_itself_is_named_with_what_to_do(six_customers, copy_of):
     settings = copy_of(six_customers)
     current = settings.data_dir / "published" / "current"

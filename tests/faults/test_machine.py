@@ -185,6 +185,7 @@ for folder in sys.stdin:
 """
 
 
+@pytest.mark.long
 def test_first_runs_at_once_make_the_history_of_dagster_once(tmp_path):
     command = [sys.executable, "-c", OPENS_ITS_HISTORY]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -222,6 +223,7 @@ def test_a_run_that_never_ends_is_named_to_the_one_that_waits_for_it(six_custome
     assert newcomers(settings) == 1
 
 
+@pytest.mark.long
 def test_a_reader_keeps_what_it_holds_through_two_runs_and_stops_none(six_customers, copy_of):
     settings = copy_of(six_customers)
     arrive(settings, 1)

@@ -172,6 +172,7 @@ def kpi(tables: dict[str, pl.DataFrame], name: str, month: date) -> tuple[Any, .
 # What was reported
 
 
+@pytest.mark.long
 def test_both_months_before_close_in_the_first_run_after_their_close_day(story):
     closed = story.days[FIRST]["marts.closed_months"]
     assert closed.select("month", "closed_on").rows() == [(JANUARY, FIRST), (FEBRUARY, FIRST)]
@@ -618,6 +619,7 @@ def test_a_run_that_looks_back_closes_nothing_and_shows_what_was_closed_by_its_d
         assert_frame_equal(after[table], story.days[CLOSES_MARCH][table])
 
 
+@pytest.mark.long
 def test_a_run_that_looks_back_forgets_nothing_that_was_seen_later(new_story):
     new_story.day(FIRST)
     new_story.add("changes.csv", FAY)

@@ -264,6 +264,7 @@ def test_a_trial_changes_nothing(two_days, copy_of):
 STEPS = ["compact", "erase_from_closed", "erase_from_releases", "_rewrite"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_an_erasure_that_is_broken_off_keeps_sources_from_being_read_until_it_is_finished(
     step, two_days, copy_of, monkeypatch
@@ -345,6 +346,7 @@ def pseudonym_of_dan(settings: Settings) -> str:
     return pseudonym
 
 
+@pytest.mark.long
 def test_an_address_that_is_the_id_of_an_account_is_a_pseudonym_in_marts_closed_months_and_releases(
     two_days, run_again, copy_of
 ):
@@ -364,6 +366,7 @@ def test_an_address_that_is_the_id_of_an_account_is_a_pseudonym_in_marts_closed_
     assert places(settings, "dan@solo.example", "Dan Diaz", "555-0103") == []
 
 
+@pytest.mark.long
 def test_by_the_id_of_a_respondent_or_of_a_customer(two_days, run_again, copy_of):
     settings = copy_of(two_days)
     assert erase(settings, "P77", NOW) == {

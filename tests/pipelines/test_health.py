@@ -98,6 +98,7 @@ def test_published_scores_of_past_months_stay_under_another_policy_and_with_late
     assert_equal(company.day(date(2025, 6, 20), OTHER), on_the_20th)
 
 
+@pytest.mark.long
 def test_drivers_that_stand_from_the_last_run_are_those_that_are_kept(tmp_path: Path) -> None:
     """Runs leave the drivers of months that are over where they are; taken from what is kept they are the same."""
     company = House(tmp_path)
@@ -109,6 +110,7 @@ def test_drivers_that_stand_from_the_last_run_are_those_that_are_kept(tmp_path: 
         assert_equal(company.day(day), standing)
 
 
+@pytest.mark.long
 def test_drivers_of_a_full_run_that_another_run_publishes_do_not_stand_for_those_that_are_kept(tmp_path: Path) -> None:
     """Steps may be materialized one by one: health by a full run, and published by one that keeps what was."""
     company = House(tmp_path)

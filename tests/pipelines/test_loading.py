@@ -85,6 +85,7 @@ def without_health(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(~pl.col("kpi").is_in(scored)) if "kpi" in rows.columns else rows
 
 
+@pytest.mark.long
 def test_a_ruined_warehouse_is_rebuilt_without_the_sources(company, tables) -> None:
     settings = company()
     with dagster_in_memory():

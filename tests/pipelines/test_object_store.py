@@ -70,6 +70,7 @@ def test_a_batch_lands_once_and_is_read_as_it_came(company, bucket: str) -> None
         read_raw_batch(raw, "crm", "accounts", "b2")
 
 
+@pytest.mark.long
 def test_the_job_publishes_and_rebuilds_from_an_object_store_as_from_a_folder(company, tables, bucket: str) -> None:
     settings, local = with_raw_at(company, bucket), company()
     with dagster_in_memory():

@@ -68,6 +68,7 @@ def run_twice(settings: Settings) -> None:
         assert report.outcome == "published", report.failures
 
 
+@pytest.mark.long
 def test_a_warehouse_of_the_first_version_goes_on_as_if_it_were_of_this_one(company, tables):
     """Runs for January and February, then an upgrade, then one for March with a customer who was missing."""
     upgraded, ours = company(), company()

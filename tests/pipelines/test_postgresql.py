@@ -92,6 +92,7 @@ def test_every_table_and_view_arrives_with_its_rows_types_and_comments(sample, e
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_held_connection_sees_the_old_release_then_the_new_one(company, empty) -> None:
     settings = company({"sources.yaml": DOOR + BILLING})
     with adbc_driver_postgresql.dbapi.connect(os.environ["SHOP_DB"]) as held, dagster_in_memory():

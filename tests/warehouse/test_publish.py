@@ -149,6 +149,7 @@ def test_the_serving_file_is_made_anew_when_a_column_comes_and_held_connections_
         assert fresh.sql("FROM facts.one").fetchall() == [(2, "x")]
 
 
+@pytest.mark.long
 def test_a_process_killed_at_any_step_leaves_a_whole_release_and_the_next_publication_works(
     con: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
